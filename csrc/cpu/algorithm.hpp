@@ -1,0 +1,58 @@
+// What an algorithm is: a name, and functions of the problem.
+//
+// supports, cost_us, movement and plan are pure functions of problem, instruction set
+// and machine; the same ones choose the algorithm, fill explain(), and are tested.
+#pragma once
+
+#include "core/machine.hpp"
+#include "core/problem.hpp"
+#include "cpu/isa/isa.hpp"
+#include "cpu/plan.hpp"
+
+#include <string>
+
+namespace pyconv {
+
+// Predicted traffic: bytes that cross into each level from the one below it.
+struct Movement {
+    double flops;      // executed, a multiply-add counts two
+    double l1_bytes;   // L2 to L1 and back
+    double l2_bytes;   // L3 to L2 and back
+    double dram_bytes; // memory to the last cache and back
+};
+
+struct ConvTensors {
+    const void* x;
+    const void* weight;
+    const void* bias;     // contiguous, or null
+    const void* residual; // y's pitches, or null
+    void* y;
+};
+
+struct PoolTensors {
+    const void* x;
+    void* y;
+    int64* indices; // y's pitches, or null
+};
+
+struct ConvAlgorithm {
+    const char* name;
+    const char* summary;
+    std::string (*supports)(const ConvProblem&); // "" or the reason why not
+    double (*cost_us)(const ConvProblem&, const IsaTable&, const Machine&);
+    Movement (*movement)(const ConvProblem&, const IsaTable&, const Machine&);
+    ConvPlan (*plan)(const ConvProblem&, const IsaTable&, const Machine&);
+    void (*run)(const ConvPlan&, const ConvTensors&);
+};
+
+struct PoolAlgorithm {
+    const char* name;
+    const char* summary;
+    std::string (*supports)(const PoolProblem&);
+    double (*cost_us)(const PoolProblem&, const IsaTable&, const Machine&);
+    Movement (*movement)(const PoolProblem&, const IsaTable&, const Machine&);
+    PoolPlan (*plan)(const PoolProblem&, const IsaTable&, const Machine&);
+    void (*run)(const PoolPlan&, const PoolTensors&);
+};
+
+} // namespace pyconv

@@ -1,0 +1,261 @@
+// direct: register tiles straight from the input, nothing of it materialised.
+//
+// The idea: a tile of output pixels x a panel of filters is summed over all taps and
+// channels in registers and stored once. Input pixels are reached through pointers
+// (pixel_tile.hpp), in any memory order; only the weights are rearranged, once a call,
+// into panels. Panels are grouped so that a group stays in L2 while all pixels pass.
+// Source: Georganas et al. 2018 (arXiv 1808.05567), Zhang et al. 2018 (arXiv
+// 1809.10170), Dukhan 2019 (arXiv 1907.02129) for the indirection.
+#include "core/memory.hpp"
+#include "core/threads.hpp"
+#include "cpu/algorithm.hpp"
+#include "cpu/conv/filter_panels.hpp"
+#include "cpu/conv/model.hpp"
+#include "cpu/conv/pixel_tile.hpp"
+#include "cpu/isa/registry.hpp"
+
+#include <algorithm>
+
+namespace pyconv {
+namespace {
+
+int lanes_of(const ConvProblem& problem, const IsaTable& isa) {
+    return problem.dtype == FLOAT32 ? isa.f32.lanes : isa.f64.lanes;
+}
+
+int tile_rows(const ConvProblem& problem, const IsaTable& isa) {
+    return problem.dtype == FLOAT32 ? isa.f32.rows : isa.f64.rows;
+}
+
+// One vector of filters where they all fit in it, else two.
+int vectors_of(const ConvProblem& problem, const IsaTable& isa) {
+    return problem.k / problem.groups <= lanes_of(problem, isa) ? 1 : 2;
+}
+
+template <class T>
+struct Road {
+    const ConvPlan& plan;
+    const ConvProblem& problem;
+    const Kernels<T>& kernels;
+    FilterPanels shape;
+    const T* x;
+    const T* bias;
+    const T* residual;
+    T* y;
+    const T* packed;
+
+    // All filter panels of one group of panels, for the tile of pixels aimed at.
+    void multiply(
+        const PixelTile<T>& tile,
+        int64 rows,
+        int64 n,
+        int64 group,
+        int64 first_panel,
+        T* acc) const {
+        const int64 last = std::min(first_panel + plan.filter_group, shape.panels);
+        for (int64 panel = first_panel; panel < last; ++panel) {
+            sum(tile, rows, group * shape.panels + panel, acc);
+            const int64 first = panel * shape.width;
+            const int64 filter = group * shape.filters + first;
+            const int64 start = n * problem.y_pitch[0] + filter * problem.y_pitch[1];
+            kernels.store_tile(
+                StoreTile<T>{
+                    .acc = acc,
+                    .acc_pitch = shape.width,
+                    .rows = rows,
+                    .columns = std::min(shape.width, shape.filters - first),
+                    .y = y + start,
+                    .residual = residual != nullptr ? residual + start : nullptr,
+                    .row_offset = tile.row_offset(),
+                    .column_pitch = problem.y_pitch[1],
+                    .rows_contiguous = tile.rows_contiguous(),
+                    .bias = bias != nullptr ? bias + filter : nullptr,
+                    .bias_per_row = false,
+                    .activation = problem.activation,
+                });
+        }
+    }
+
+    void sum(const PixelTile<T>& tile, int64 rows, int64 panel, T* acc) const {
+        bool accumulate = !tile.starts_whole();
+        if (accumulate) {
+            std::fill(acc, acc + rows * shape.width, T(0));
+        }
+        const int64 tap_pitch = shape.channels * shape.width;
+        const T* weights = packed + panel * shape.panel_elements();
+        for (int64 i = 0; i < tile.segment_count(); ++i) {
+            const TileSegment& segment = tile.segment(i);
+            kernels.gemm_tile[plan.vectors - 1][segment.rows - 1](GemmTile<T>{
+                .taps = segment.taps,
+                .a = tile.rows() + segment.tap * kernels.rows + segment.row,
+                .a_tap_pitch = kernels.rows,
+                .k = shape.channels,
+                .a_step = problem.x_pitch[1],
+                .b = weights + segment.tap * tap_pitch,
+                .b_tap_pitch = tap_pitch,
+                .acc = acc + segment.row * shape.width,
+                .accumulate = accumulate,
+            });
+            accumulate = true;
+        }
+    }
+
+    // Units are (group, group of panels, sample, tile), the last fastest: a group of
+    // panels is read from memory once and stays in L2.
+    void walk(int64 begin, int64 end) const {
+        const int64 pixels = volume(problem.output);
+        const int64 tiles = ceil_div(pixels, kernels.rows);
+        const int64 panel_groups = ceil_div(shape.panels, plan.filter_group);
+        ScratchFrame frame;
+        PixelTile<T> tile(problem, kernels.rows, frame);
+        T* acc = frame.take<T>(kernels.rows * shape.width);
+        for (int64 unit = begin; unit < end; ++unit) {
+            const int64 first = unit % tiles * kernels.rows;
+            const int64 n = unit / tiles % problem.n;
+            const int64 block = unit / (tiles * problem.n);
+            const int64 group = block / panel_groups;
+            const int64 rows = std::min<int64>(kernels.rows, pixels - first);
+            tile.aim(
+                x + n * problem.x_pitch[0] +
+                    group * shape.channels * problem.x_pitch[1],
+                first,
+                rows);
+            multiply(
+                tile, rows, n, group, block % panel_groups * plan.filter_group, acc);
+        }
+    }
+};
+
+template <class T>
+void run_as(const ConvPlan& plan, const ConvTensors& tensors) {
+    const ConvProblem& problem = plan.problem;
+    const Kernels<T>& kernels = kernels_of<T>(*plan.isa);
+    const FilterPanels shape(problem, plan.vectors * kernels.lanes);
+    ScratchFrame frame;
+    T* packed = frame.take<T>(shape.elements(problem.groups));
+    pack_filter_panels(
+        problem, shape, static_cast<const T*>(tensors.weight), plan.parallel, packed);
+    const Road<T> road{
+        .plan = plan,
+        .problem = problem,
+        .kernels = kernels,
+        .shape = shape,
+        .x = static_cast<const T*>(tensors.x),
+        .bias = static_cast<const T*>(tensors.bias),
+        .residual = static_cast<const T*>(tensors.residual),
+        .y = static_cast<T*>(tensors.y),
+        .packed = packed,
+    };
+    const int64 units = problem.groups * ceil_div(shape.panels, plan.filter_group) *
+                        problem.n * ceil_div(volume(problem.output), kernels.rows);
+    parallel_for(units, plan.parallel, [&](int64 begin, int64 end, int) {
+        road.walk(begin, end);
+    });
+}
+
+void run(const ConvPlan& plan, const ConvTensors& tensors) {
+    if (plan.problem.dtype == FLOAT32) {
+        run_as<float>(plan, tensors);
+    } else {
+        run_as<double>(plan, tensors);
+    }
+}
+
+std::string supports(const ConvProblem&) {
+    return "";
+}
+
+// Panels whose weights fill half of L2: the other half is for the input and the output.
+int64 panels_in_l2(
+    const ConvProblem& problem, const FilterPanels& shape, const Machine& host) {
+    const int64 bytes = shape.panel_elements() * element_bytes(problem.dtype);
+    return std::clamp<int64>(host.l2_bytes / 2 / bytes, 1, shape.panels);
+}
+
+double cost_us(const ConvProblem& problem, const IsaTable& isa, const Machine& host) {
+    const int rows = tile_rows(problem, isa);
+    const int vectors = vectors_of(problem, isa);
+    const FilterPanels shape(problem, vectors * lanes_of(problem, isa));
+    const double tiles = static_cast<double>(
+        problem.n * problem.groups * ceil_div(volume(problem.output), rows));
+    const double taps = static_cast<double>(shape.taps);
+    // Two multiply-adds a cycle; a tap reloads its row pointers and starts a loop.
+    const double tap_cycles =
+        static_cast<double>(shape.channels * rows * vectors) / 2.0 + 12.0;
+    // Filters apart in memory are stored a column at a time, element by element.
+    const double store_cycles =
+        static_cast<double>(rows * vectors) * (problem.y_pitch[1] == 1 ? 4.0 : 20.0);
+    const double panel_cycles = taps * tap_cycles + store_cycles + 40.0;
+    const double aim_cycles = taps * rows * 2.0 + 60.0;
+    // Packing: about 1.5 cycles an element, once a call.
+    const double pack_cycles =
+        1.5 * static_cast<double>(shape.elements(problem.groups));
+    const double cycles =
+        tiles * (static_cast<double>(shape.panels) * panel_cycles + aim_cycles) +
+        pack_cycles + 500.0;
+    return shared_us(cycles, problem, host);
+}
+
+Movement
+movement(const ConvProblem& problem, const IsaTable& isa, const Machine& host) {
+    const int rows = tile_rows(problem, isa);
+    const FilterPanels shape(
+        problem, vectors_of(problem, isa) * lanes_of(problem, isa));
+    const double x = bytes_of_x(problem);
+    const double w = bytes_of_weight(problem);
+    const double y = bytes_of_y(problem);
+    const double sweeps =
+        static_cast<double>(ceil_div(shape.panels, panels_in_l2(problem, shape, host)));
+    const double tiles =
+        static_cast<double>(problem.n * ceil_div(volume(problem.output), rows));
+    // Weights pass from L2 through L1 once a tile; x once per group of panels; packing
+    // reads w, writes the panels and reads them again.
+    const double l1 = w * (tiles + 2.0) + x * sweeps + y;
+    const double l2 = w * 3.0 + x * sweeps + y;
+    return layered(
+        2.0 * products_of(problem), l1, l2, x + w + y, x + 2.0 * w + y, host);
+}
+
+ConvPlan plan(const ConvProblem& problem, const IsaTable& isa, const Machine& host);
+
+} // namespace
+
+extern const ConvAlgorithm conv_direct;
+const ConvAlgorithm conv_direct{
+    .name = "direct",
+    .summary = "register tiles over pointers to the input, nothing materialised",
+    .supports = supports,
+    .cost_us = cost_us,
+    .movement = movement,
+    .plan = plan,
+    .run = run,
+};
+
+namespace {
+
+ConvPlan plan(const ConvProblem& problem, const IsaTable& isa, const Machine& host) {
+    const int rows = tile_rows(problem, isa);
+    const int vectors = vectors_of(problem, isa);
+    const FilterPanels shape(problem, vectors * lanes_of(problem, isa));
+    // Few tiles (a 7x7 image, batch 1): smaller groups, so that threads share filters.
+    const int64 tiles =
+        problem.n * problem.groups * ceil_div(volume(problem.output), rows);
+    const int64 shares = std::max<int64>(1, ceil_div(16, tiles));
+    const int64 group =
+        std::min(panels_in_l2(problem, shape, host), ceil_div(shape.panels, shares));
+    return ConvPlan{
+        .problem = problem,
+        .algorithm = &conv_direct,
+        .isa = &isa,
+        .vectors = vectors,
+        .filter_group = group,
+        .pixel_group = 0,
+        .parallel = products_of(problem) > PARALLEL_PRODUCTS,
+        .blocking = {{"mr", rows}, {"nr", shape.width}, {"filter_panels", group}},
+        .workspace_bytes =
+            shape.elements(problem.groups) * element_bytes(problem.dtype),
+    };
+}
+
+} // namespace
+} // namespace pyconv

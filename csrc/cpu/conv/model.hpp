@@ -1,0 +1,85 @@
+// The numbers every cost and movement model starts from.
+//
+// Levels follow the layer condition: data that a loop sweeps again and again comes from
+// the smallest cache that holds it. Cycles are turned into microseconds at a nominal
+// clock; only ratios between algorithms matter for the choice.
+#pragma once
+
+#include "cpu/algorithm.hpp"
+#include "cpu/geometry.hpp"
+
+#include <algorithm>
+
+namespace pyconv {
+
+inline constexpr double NOMINAL_GHZ = 3.5;
+
+// Waking and joining a sleeping pool, measured at a few microseconds.
+inline constexpr double FORK_JOIN_US = 5.0;
+
+// Work below this many products is faster alone than shared.
+inline constexpr double PARALLEL_PRODUCTS = 1e6;
+
+inline double outputs_of(const ConvProblem& problem) {
+    return static_cast<double>(problem.n) * static_cast<double>(problem.k) *
+           static_cast<double>(volume(problem.output));
+}
+
+inline double products_of(const ConvProblem& problem) {
+    return outputs_of(problem) * static_cast<double>(problem.c / problem.groups) *
+           static_cast<double>(volume(problem.kernel));
+}
+
+inline double bytes_of_x(const ConvProblem& problem) {
+    return static_cast<double>(problem.n) * static_cast<double>(problem.c) *
+           static_cast<double>(volume(problem.input)) *
+           static_cast<double>(element_bytes(problem.dtype));
+}
+
+inline double bytes_of_weight(const ConvProblem& problem) {
+    return static_cast<double>(problem.k) *
+           static_cast<double>(problem.c / problem.groups) *
+           static_cast<double>(volume(problem.kernel)) *
+           static_cast<double>(element_bytes(problem.dtype));
+}
+
+// Written, and read as well where a residual is added.
+inline double bytes_of_y(const ConvProblem& problem) {
+    return outputs_of(problem) * static_cast<double>(element_bytes(problem.dtype)) *
+           (problem.has_residual != 0 ? 2.0 : 1.0);
+}
+
+// Cycles of one core as microseconds of the machine. The host's core count, not the
+// thread count: the choice of algorithm must not change with set_num_threads().
+inline double
+shared_us(double cycles, const ConvProblem& problem, const Machine& host) {
+    const double alone = cycles / (NOMINAL_GHZ * 1e3);
+    if (products_of(problem) < PARALLEL_PRODUCTS) {
+        return alone;
+    }
+    return alone / static_cast<double>(host.cores) + FORK_JOIN_US;
+}
+
+// l1: swept from L2. l2: swept from beyond L2 unless `resident` bytes stay there; dram:
+// the compulsory bytes when everything fits the last cache, else what L2 asks for.
+inline Movement layered(
+    double flops,
+    double l1,
+    double l2,
+    double compulsory,
+    double resident,
+    const Machine& host) {
+    const double last =
+        static_cast<double>(host.l3_bytes > 0 ? host.l3_bytes : host.l2_bytes);
+    const double from_l3 =
+        resident <= 0.75 * static_cast<double>(host.l2_bytes) ? compulsory : l2;
+    return Movement{
+        .flops = flops,
+        .l1_bytes = std::max(l1, compulsory),
+        .l2_bytes = std::max(from_l3, compulsory),
+        .dram_bytes =
+            resident <= 0.75 * last ? compulsory : std::max(from_l3, compulsory),
+    };
+}
+
+} // namespace pyconv

@@ -1,0 +1,141 @@
+// reference: the definition, seven loops and nothing else.
+//
+// y[n, k, o] = sum over t, r, s, c of x[n, c, o * stride + tap * dilation - pad] w[k,
+// c, tap]: cross-correlation, the kernel is not flipped. Sums run in the order every
+// direct-sum algorithm keeps. It refuses nothing, so every valid problem has an answer.
+#include "core/epilogue.hpp"
+#include "core/threads.hpp"
+#include "cpu/algorithm.hpp"
+#include "cpu/conv/model.hpp"
+#include "cpu/geometry.hpp"
+
+namespace pyconv {
+namespace {
+
+template <class T>
+T sum_of_products(
+    const ConvProblem& problem, const T* x, const T* weight, const Pixel& pixel) {
+    const int64 channels = problem.c / problem.groups;
+    T sum = T(0);
+    for (int64 t = 0; t < problem.kernel[0]; ++t) {
+        const int64 d = input_index(problem, 0, pixel.at[0], t);
+        for (int64 r = 0; r < problem.kernel[1]; ++r) {
+            const int64 h = input_index(problem, 1, pixel.at[1], r);
+            for (int64 s = 0; s < problem.kernel[2]; ++s) {
+                const int64 w = input_index(problem, 2, pixel.at[2], s);
+                if (d < 0 || h < 0 || w < 0) {
+                    continue; // zero padding adds no term
+                }
+                const T* source = x + d * problem.x_pitch[2] + h * problem.x_pitch[3] +
+                                  w * problem.x_pitch[4];
+                const T* filter = weight + t * problem.w_pitch[2] +
+                                  r * problem.w_pitch[3] + s * problem.w_pitch[4];
+                for (int64 c = 0; c < channels; ++c) {
+                    sum +=
+                        source[c * problem.x_pitch[1]] * filter[c * problem.w_pitch[1]];
+                }
+            }
+        }
+    }
+    return sum;
+}
+
+template <class T>
+void run_as(const ConvPlan& plan, const ConvTensors& tensors) {
+    const ConvProblem& problem = plan.problem;
+    const auto* x = static_cast<const T*>(tensors.x);
+    const auto* weight = static_cast<const T*>(tensors.weight);
+    const auto* bias = static_cast<const T*>(tensors.bias);
+    const auto* residual = static_cast<const T*>(tensors.residual);
+    auto* y = static_cast<T*>(tensors.y);
+    const int64 pixels = volume(problem.output);
+    const int64 filters = problem.k / problem.groups;
+    const int64 channels = problem.c / problem.groups;
+    const auto planes = [&](int64 begin, int64 end, int) {
+        for (int64 plane = begin; plane < end; ++plane) {
+            const int64 n = plane / problem.k;
+            const int64 k = plane % problem.k;
+            const T* source = x + n * problem.x_pitch[0] +
+                              k / filters * channels * problem.x_pitch[1];
+            const int64 start = n * problem.y_pitch[0] + k * problem.y_pitch[1];
+            Pixel pixel(problem.output, 0);
+            for (int64 i = 0; i < pixels; ++i, pixel.advance(problem.output)) {
+                const int64 at = start + pixel.offset(problem.y_pitch);
+                T value = sum_of_products(
+                    problem, source, weight + k * problem.w_pitch[0], pixel);
+                value += bias != nullptr ? bias[k] : T(0);
+                value += residual != nullptr ? residual[at] : T(0);
+                activate(problem.activation, &value, 1);
+                y[at] = value;
+            }
+        }
+    };
+    parallel_for(problem.n * problem.k, plan.parallel, planes);
+}
+
+void run(const ConvPlan& plan, const ConvTensors& tensors) {
+    if (plan.problem.dtype == FLOAT32) {
+        run_as<float>(plan, tensors);
+    } else {
+        run_as<double>(plan, tensors);
+    }
+}
+
+std::string supports(const ConvProblem&) {
+    return "";
+}
+
+double cost_us(const ConvProblem& problem, const IsaTable&, const Machine& host) {
+    // One multiply-add waits for the last: 4 cycles of latency each, plus the index
+    // arithmetic of a tap, at a nominal 3.5 GHz.
+    const double taps = static_cast<double>(volume(problem.kernel));
+    const double sums = outputs_of(problem);
+    const double cycles = 4.5 * products_of(problem) + sums * taps * 12.0 + 20.0 * sums;
+    return shared_us(cycles, problem, host);
+}
+
+Movement movement(const ConvProblem& problem, const IsaTable&, const Machine& host) {
+    // Every product fetches both operands; a window's lines survive in L1 only for as
+    // long as they are the same filter's, so L2 sees x once per filter.
+    const double x = bytes_of_x(problem);
+    const double w = bytes_of_weight(problem);
+    const double y = bytes_of_y(problem);
+    const double swept =
+        x / static_cast<double>(problem.groups) * static_cast<double>(problem.k) +
+        w * static_cast<double>(problem.n) + y;
+    return layered(2.0 * products_of(problem), swept, swept, x + w + y, x, host);
+}
+
+ConvPlan plan(const ConvProblem& problem, const IsaTable& isa, const Machine&) {
+    return ConvPlan{
+        .problem = problem,
+        .algorithm = nullptr,
+        .isa = &isa,
+        .vectors = 0,
+        .filter_group = 0,
+        .pixel_group = 0,
+        .parallel = products_of(problem) > 5e4,
+        .blocking = {},
+        .workspace_bytes = 0,
+    };
+}
+
+} // namespace
+
+extern const ConvAlgorithm conv_reference;
+const ConvAlgorithm conv_reference{
+    .name = "reference",
+    .summary = "the definition: seven loops, one product at a time",
+    .supports = supports,
+    .cost_us = cost_us,
+    .movement = movement,
+    .plan =
+        [](const ConvProblem& problem, const IsaTable& isa, const Machine& host) {
+            ConvPlan made = plan(problem, isa, host);
+            made.algorithm = &conv_reference;
+            return made;
+        },
+    .run = run,
+};
+
+} // namespace pyconv

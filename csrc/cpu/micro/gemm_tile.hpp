@@ -1,0 +1,82 @@
+// The microkernel: a register tile of ROWS x (VECTORS * lanes) sums of products.
+//
+// The idea: broadcast one element of each of ROWS rows, multiply it with VECTORS
+// vectors of b, add into accumulators that stay in registers over all taps and all k.
+// Rows are reached through pointers, so that convolution needs no matrix in memory: a
+// tap is a new set of row pointers. One chain per element in (tap, k) order: results
+// depend on nothing else. Tile shapes: 14 x 2 zmm is 28 accumulators of 32 registers, 6
+// x 2 ymm is 12 of 16; each leaves room for b and the broadcast. Source: Georganas et
+// al. 2018 (arXiv 1808.05567); Dukhan 2019 (arXiv 1907.02129).
+#pragma once
+
+#include "cpu/isa/isa.hpp"
+#include "cpu/micro/simd.hpp"
+
+namespace pyconv::PYCONV_ISA {
+namespace {
+
+// UNIT_STEP: consecutive k are neighbours in memory; the offset is then the counter.
+template <class T, int ROWS, int VECTORS, bool UNIT_STEP>
+inline __attribute__((always_inline)) void multiply_tap(
+    typename Simd<T>::Vector (&acc)[ROWS][VECTORS],
+    const T* const* row,
+    int64 k_count,
+    int64 step,
+    const T* b) {
+    using Vector = typename Simd<T>::Vector;
+    const T* a[ROWS];
+    PYCONV_UNROLL
+    for (int i = 0; i < ROWS; ++i) {
+        a[i] = row[i];
+    }
+    for (int64 k = 0; k < k_count; ++k) {
+        const int64 offset = UNIT_STEP ? k : k * step;
+        const auto* lanes = reinterpret_cast<const Vector*>(b) + k * VECTORS;
+        Vector right[VECTORS];
+        PYCONV_UNROLL
+        for (int j = 0; j < VECTORS; ++j) {
+            right[j] = lanes[j];
+        }
+        PYCONV_UNROLL
+        for (int i = 0; i < ROWS; ++i) {
+            const Vector left = a[i][offset] - Vector{}; // a broadcast
+            PYCONV_UNROLL
+            for (int j = 0; j < VECTORS; ++j) {
+                acc[i][j] += left * right[j];
+            }
+        }
+    }
+}
+
+template <class T, int ROWS, int VECTORS>
+void gemm_tile(const GemmTile<T>& tile) {
+    using Vector = typename Simd<T>::Vector;
+    Vector acc[ROWS][VECTORS];
+    auto* memory = reinterpret_cast<Vector*>(tile.acc);
+    PYCONV_UNROLL
+    for (int i = 0; i < ROWS; ++i) {
+        PYCONV_UNROLL
+        for (int j = 0; j < VECTORS; ++j) {
+            acc[i][j] = tile.accumulate ? memory[i * VECTORS + j] : Vector{};
+        }
+    }
+    for (int64 tap = 0; tap < tile.taps; ++tap) {
+        const T* const* row = tile.a + tap * tile.a_tap_pitch;
+        const T* b = tile.b + tap * tile.b_tap_pitch;
+        if (tile.a_step == 1) {
+            multiply_tap<T, ROWS, VECTORS, true>(acc, row, tile.k, 1, b);
+        } else {
+            multiply_tap<T, ROWS, VECTORS, false>(acc, row, tile.k, tile.a_step, b);
+        }
+    }
+    PYCONV_UNROLL
+    for (int i = 0; i < ROWS; ++i) {
+        PYCONV_UNROLL
+        for (int j = 0; j < VECTORS; ++j) {
+            memory[i * VECTORS + j] = acc[i][j];
+        }
+    }
+}
+
+} // namespace
+} // namespace pyconv::PYCONV_ISA

@@ -1,0 +1,42 @@
+// A plan: everything decided about a problem before any array is seen.
+//
+// It depends on the problem, the instruction set and the machine's caches, never on the
+// thread count or on array contents; it is immutable and can be printed.
+#pragma once
+
+#include "core/problem.hpp"
+#include "cpu/isa/isa.hpp"
+
+#include <string>
+#include <utility>
+#include <vector>
+
+namespace pyconv {
+
+struct ConvAlgorithm;
+struct PoolAlgorithm;
+
+using Blocking = std::vector<std::pair<std::string, int64>>;
+
+struct ConvPlan {
+    ConvProblem problem;
+    const ConvAlgorithm* algorithm;
+    const IsaTable* isa;
+    int vectors;        // in a register tile's row
+    int64 filter_group; // filter panels whose weights stay in L2 together
+    int64 pixel_group;  // pixel panels that stay in L2 together (im2col, NCHW)
+    bool parallel;      // worth the cost of waking a thread
+    Blocking blocking;  // the numbers above, by name
+    int64 workspace_bytes;
+};
+
+struct PoolPlan {
+    PoolProblem problem;
+    const PoolAlgorithm* algorithm;
+    const IsaTable* isa;
+    bool parallel;
+    Blocking blocking;
+    int64 workspace_bytes;
+};
+
+} // namespace pyconv

@@ -1,0 +1,24 @@
+// THE list of CPU algorithms. A new one is its .cpp and one line here.
+#include "cpu/registry.hpp"
+
+namespace pyconv {
+
+extern const ConvAlgorithm conv_reference;
+extern const ConvAlgorithm conv_im2col;
+extern const ConvAlgorithm conv_direct;
+
+extern const PoolAlgorithm pool_reference;
+extern const PoolAlgorithm pool_direct;
+
+std::span<const ConvAlgorithm* const> conv_algorithms() {
+    static constexpr const ConvAlgorithm* ALL[] = {
+        &conv_reference, &conv_im2col, &conv_direct};
+    return ALL;
+}
+
+std::span<const PoolAlgorithm* const> pool_algorithms() {
+    static constexpr const PoolAlgorithm* ALL[] = {&pool_reference, &pool_direct};
+    return ALL;
+}
+
+} // namespace pyconv

@@ -1,0 +1,113 @@
+// naive: one thread computes one output and keeps nothing for its neighbours.
+//
+// The definition of the operation in the order it is read: every tap, every channel,
+// one chain of fused multiply-adds. It takes every problem (ranks 1 to 3, any pitches,
+// stride, dilation, groups, padding mode), so every valid problem has an answer on the
+// GPU, and it is the first rung of the ladder: what the caches save here is all there
+// is.
+//
+// Global loads per output: 2 * (C/G) * T * R * S elements, no reuse in registers.
+// Neighbouring threads share most of their x through L1; all of a warp read the same
+// weight (NCHW: one broadcast). Shared memory: none. Registers: 48 ... 56.
+#pragma once
+
+#include "../epilogue.cuh"
+#include "../index.cuh"
+
+namespace pyconv::conv_naive {
+
+// The taps of one axis are walked with the input coordinate, mapped into the input.
+struct Axis {
+    Index extent;
+    Index taps;
+    Index start;
+    Index dilation;
+};
+
+__device__ inline Axis axis_of(const ConvProblem& p, int axis, Index output) {
+    return Axis{
+        static_cast<Index>(p.input[axis]),
+        static_cast<Index>(p.kernel[axis]),
+        output * static_cast<Index>(p.stride[axis]) -
+            static_cast<Index>(p.pad_before[axis]),
+        static_cast<Index>(p.dilation[axis])};
+}
+
+__device__ inline Index tap_index(const Axis& axis, Index tap, PaddingMode mode) {
+    return input_index(axis.start + tap * axis.dilation, axis.extent, mode);
+}
+
+template <class T>
+__device__ T
+dot(const ConvProblem& p,
+    const Axis (&axis)[3],
+    const T* __restrict__ x,
+    const T* __restrict__ weight) {
+    const PaddingMode mode = static_cast<PaddingMode>(p.padding_mode);
+    const Index channels = static_cast<Index>(p.c / p.groups);
+    const Index x_channel = static_cast<Index>(p.x_pitch[1]);
+    const Index w_channel = static_cast<Index>(p.w_pitch[1]);
+    T sum = T(0);
+    for (Index t = 0; t < axis[0].taps; ++t) {
+        const Index d = tap_index(axis[0], t, mode);
+        if (d < 0)
+            continue;
+        for (Index r = 0; r < axis[1].taps; ++r) {
+            const Index h = tap_index(axis[1], r, mode);
+            if (h < 0)
+                continue;
+            for (Index s = 0; s < axis[2].taps; ++s) {
+                const Index w = tap_index(axis[2], s, mode);
+                if (w < 0)
+                    continue;
+                const T* from = x + d * static_cast<Index>(p.x_pitch[2]) +
+                                h * static_cast<Index>(p.x_pitch[3]) +
+                                w * static_cast<Index>(p.x_pitch[4]);
+                const T* tap = weight + t * static_cast<Index>(p.w_pitch[2]) +
+                               r * static_cast<Index>(p.w_pitch[3]) +
+                               s * static_cast<Index>(p.w_pitch[4]);
+                for (Index c = 0; c < channels; ++c)
+                    sum += from[c * x_channel] * tap[c * w_channel];
+            }
+        }
+    }
+    return sum;
+}
+
+template <class T, Activation ACTIVATION, bool CHANNELS_LAST>
+__device__ void
+run(const ConvProblem& p,
+    const T* __restrict__ x,
+    const T* __restrict__ weight,
+    const T* __restrict__ bias,
+    const T* residual,
+    T* y) {
+    // setup: which output is mine
+    const Index filters = static_cast<Index>(p.k);
+    const Index outputs =
+        static_cast<Index>(p.n) * filters * static_cast<Index>(p.output[0]) *
+        static_cast<Index>(p.output[1]) * static_cast<Index>(p.output[2]);
+    const Index linear = thread_number();
+    if (linear >= outputs)
+        return;
+    const OutputCoordinates at =
+        output_coordinates<CHANNELS_LAST>(linear, filters, p.output);
+    const Axis axis[3] = {
+        axis_of(p, 0, at.at[0]), axis_of(p, 1, at.at[1]), axis_of(p, 2, at.at[2])};
+
+    // compute: my group's channels against my filter
+    const Index group = at.k / static_cast<Index>(p.k / p.groups);
+    const Index first_channel = group * static_cast<Index>(p.c / p.groups);
+    const T sum =
+        dot(p,
+            axis,
+            x + at.n * static_cast<Index>(p.x_pitch[0]) +
+                first_channel * static_cast<Index>(p.x_pitch[1]),
+            weight + at.k * static_cast<Index>(p.w_pitch[0]));
+
+    // store
+    const Index offset = offset_of(at, p.y_pitch);
+    y[offset] = finish<ACTIVATION>(sum, bias, at.k, residual, offset);
+}
+
+} // namespace pyconv::conv_naive

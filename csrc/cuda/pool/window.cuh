@@ -1,0 +1,95 @@
+// The pooling window of one output: which taps it holds on each axis.
+//
+// One thread computes one output in every pooling kernel; neighbouring threads share
+// their taps through L1, so device memory is read about once. Taps outside the input
+// are never read: each axis is cut to the range of taps that lie inside.
+#pragma once
+
+#include "../index.cuh"
+
+namespace pyconv {
+
+struct PoolAxis {
+    Index start; // input coordinate of tap 0, may be negative
+    Index dilation;
+    Index first; // taps first <= t < last lie inside the input
+    Index last;
+    Index padded; // taps inside the padded input; ceil_mode's overhang is not
+};
+
+__device__ inline PoolAxis pool_axis(const PoolProblem& p, int axis, Index output) {
+    const Index extent = static_cast<Index>(p.input[axis]);
+    const Index taps = static_cast<Index>(p.kernel[axis]);
+    const Index dilation = static_cast<Index>(p.dilation[axis]);
+    const Index start = output * static_cast<Index>(p.stride[axis]) -
+                        static_cast<Index>(p.pad_before[axis]);
+    const Index padded_extent = extent + static_cast<Index>(p.pad_after[axis]);
+    PoolAxis a;
+    a.start = start;
+    a.dilation = dilation;
+    a.first = start < 0 ? ceil_div(-start, dilation) : 0;
+    a.last = start < extent ? ceil_div(extent - start, dilation) : 0;
+    a.padded = start < padded_extent ? ceil_div(padded_extent - start, dilation) : 0;
+    if (a.first > taps)
+        a.first = taps;
+    if (a.last > taps)
+        a.last = taps;
+    if (a.padded > taps)
+        a.padded = taps;
+    if (a.last < a.first)
+        a.last = a.first;
+    return a;
+}
+
+struct PoolWindow {
+    PoolAxis axis[3];
+    Index x;   // offset of the output's plane in x
+    Index y;   // offset of the output
+    bool mine; // false: this thread lies past the last output
+};
+
+template <bool CHANNELS_LAST>
+__device__ inline PoolWindow pool_window(const PoolProblem& p) {
+    PoolWindow window;
+    const Index channels = static_cast<Index>(p.c);
+    const Index outputs =
+        static_cast<Index>(p.n) * channels * static_cast<Index>(p.output[0]) *
+        static_cast<Index>(p.output[1]) * static_cast<Index>(p.output[2]);
+    const Index linear = thread_number();
+    window.mine = linear < outputs;
+    if (!window.mine)
+        return window;
+    const OutputCoordinates at =
+        output_coordinates<CHANNELS_LAST>(linear, channels, p.output);
+    for (int axis = 0; axis < 3; ++axis)
+        window.axis[axis] = pool_axis(p, axis, at.at[axis]);
+    window.x = at.n * static_cast<Index>(p.x_pitch[0]) +
+               at.k * static_cast<Index>(p.x_pitch[1]);
+    window.y = offset_of(at, p.y_pitch);
+    return window;
+}
+
+// Calls visit(offset in x, offset in the plane) for each tap inside the input, in
+// order.
+template <class Visit>
+__device__ inline void
+for_each_tap(const PoolProblem& p, const PoolWindow& window, Visit visit) {
+    for (Index t = window.axis[0].first; t < window.axis[0].last; ++t) {
+        const Index d = window.axis[0].start + t * window.axis[0].dilation;
+        for (Index r = window.axis[1].first; r < window.axis[1].last; ++r) {
+            const Index h = window.axis[1].start + r * window.axis[1].dilation;
+            for (Index s = window.axis[2].first; s < window.axis[2].last; ++s) {
+                const Index w = window.axis[2].start + s * window.axis[2].dilation;
+                visit(
+                    window.x + d * static_cast<Index>(p.x_pitch[2]) +
+                        h * static_cast<Index>(p.x_pitch[3]) +
+                        w * static_cast<Index>(p.x_pitch[4]),
+                    (d * static_cast<Index>(p.input[1]) + h) *
+                            static_cast<Index>(p.input[2]) +
+                        w);
+            }
+        }
+    }
+}
+
+} // namespace pyconv

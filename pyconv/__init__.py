@@ -1,0 +1,46 @@
+"""pyconv: hand-written convolution and pooling kernels behind a NumPy-compatible API."""
+
+from __future__ import annotations
+
+from pyconv._core import version as __version__
+from pyconv.backends import algorithms, device
+from pyconv.control import (
+    empty_output_pool,
+    get_num_threads,
+    output_pool_info,
+    set_num_threads,
+    set_output_pool_limit,
+)
+from pyconv.convolution import conv1d, conv2d, conv3d
+from pyconv.errors import BackendUnavailable, ShapeError, UnsupportedAlgorithm
+from pyconv.inspection import Explanation, Info, explain, info
+from pyconv.pooling import avg_pool2d, max_pool2d
+from pyconv.protocols import Candidate, Event
+from pyconv.recording import CallRecord, trace
+
+__all__ = [
+    "BackendUnavailable",
+    "CallRecord",
+    "Candidate",
+    "Event",
+    "Explanation",
+    "Info",
+    "ShapeError",
+    "UnsupportedAlgorithm",
+    "__version__",
+    "algorithms",
+    "avg_pool2d",
+    "conv1d",
+    "conv2d",
+    "conv3d",
+    "device",
+    "empty_output_pool",
+    "explain",
+    "get_num_threads",
+    "info",
+    "max_pool2d",
+    "output_pool_info",
+    "set_num_threads",
+    "set_output_pool_limit",
+    "trace",
+]

@@ -1,0 +1,175 @@
+# The compiled module: plans in, arrays out. A `record` is the bytes of a ConvProblem or
+# PoolProblem (csrc/core/problem.hpp, pyconv/problem.py).
+
+from collections.abc import Sequence
+from typing import Any, TypeAlias, TypedDict, final
+
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+
+_Array: TypeAlias = NDArray[Any]
+
+class _Bytes(TypedDict):
+    l1: int
+    l2: int
+    dram: int
+
+class _Candidate(TypedDict):
+    name: str
+    summary: str
+    reason: str
+    cost_us: float
+    workspace_bytes: int
+    flops: int
+    bytes: _Bytes
+
+class _Machine(TypedDict):
+    cores: int
+    l1_bytes: int
+    l2_bytes: int
+    l3_bytes: int
+    isa: str
+    vector_bytes: int
+    model: str
+
+class _OutputPool(TypedDict):
+    held_bytes: int
+    in_use_bytes: int
+    limit_bytes: int
+    hits: int
+    misses: int
+
+class _FastPath(TypedDict):
+    entries: int
+    limit: int
+    hits: int
+    misses: int
+
+version: str
+
+@final
+class ConvPlan:
+    @property
+    def algorithm(self) -> str: ...
+    @property
+    def isa(self) -> str: ...
+    @property
+    def workspace_bytes(self) -> int: ...
+    @property
+    def blocking(self) -> dict[str, int]: ...
+
+@final
+class PoolPlan:
+    @property
+    def algorithm(self) -> str: ...
+    @property
+    def isa(self) -> str: ...
+    @property
+    def workspace_bytes(self) -> int: ...
+    @property
+    def blocking(self) -> dict[str, int]: ...
+
+def isa_names() -> tuple[str, ...]: ...
+def active_isa() -> str: ...
+def set_isa(name: str) -> None: ...
+def machine() -> _Machine: ...
+def conv_algorithms() -> tuple[tuple[str, str], ...]: ...
+def conv_candidates(record: bytes) -> list[_Candidate]: ...
+def conv_plan(record: bytes, algorithm: str) -> ConvPlan: ...
+def conv_run(
+    plan: ConvPlan,
+    x: _Array,
+    weight: _Array,
+    bias: _Array | None,
+    residual: _Array | None,
+    y: _Array,
+) -> None: ...
+def pool_algorithms() -> tuple[tuple[str, str], ...]: ...
+def pool_candidates(record: bytes) -> list[_Candidate]: ...
+def pool_plan(record: bytes, algorithm: str) -> PoolPlan: ...
+def pool_run(
+    plan: PoolPlan, x: _Array, y: _Array, indices: NDArray[np.int64] | None
+) -> None: ...
+def empty(
+    shape: Sequence[int], order: Sequence[int] | None, dtype: DTypeLike
+) -> _Array: ...
+def output_pool() -> _OutputPool: ...
+def empty_output_pool() -> int: ...
+def set_output_pool_limit(limit_bytes: int) -> None: ...
+def get_num_threads() -> int: ...
+def set_num_threads(count: int) -> None: ...
+def conv_cached(
+    rank: object,
+    x: object,
+    weight: object,
+    bias: object,
+    stride: object,
+    padding: object,
+    dilation: object,
+    groups: object,
+    padding_mode: object,
+    layout: object,
+    activation: object,
+    residual: object,
+    algorithm: object,
+    accuracy: object,
+    out: object,
+    /,
+) -> _Array | None: ...
+def conv_remember(
+    plan: ConvPlan,
+    out_shape: tuple[int, ...],
+    out_order: tuple[int, ...] | None,
+    rank: object,
+    x: object,
+    weight: object,
+    bias: object,
+    stride: object,
+    padding: object,
+    dilation: object,
+    groups: object,
+    padding_mode: object,
+    layout: object,
+    activation: object,
+    residual: object,
+    algorithm: object,
+    accuracy: object,
+    out: object,
+    /,
+) -> None: ...
+def pool_cached(
+    kind: object,
+    x: object,
+    kernel_size: object,
+    stride: object,
+    padding: object,
+    dilation: object,
+    ceil_mode: object,
+    count_include_pad: object,
+    divisor_override: object,
+    layout: object,
+    algorithm: object,
+    out: object,
+    /,
+) -> _Array | None: ...
+def pool_remember(
+    plan: PoolPlan,
+    out_shape: tuple[int, ...],
+    out_order: tuple[int, ...] | None,
+    kind: object,
+    x: object,
+    kernel_size: object,
+    stride: object,
+    padding: object,
+    dilation: object,
+    ceil_mode: object,
+    count_include_pad: object,
+    divisor_override: object,
+    layout: object,
+    algorithm: object,
+    out: object,
+    /,
+) -> None: ...
+def set_fast_path(enabled: bool) -> None: ...
+def fast_path_info() -> _FastPath: ...
+def clear_fast_path() -> None: ...

@@ -1,0 +1,287 @@
+"""Whose array is this: its type, its memory order, and the output that goes back.
+
+Kernels follow pitches, so strides of any kind are never copied. What must be copied
+(a cast, a misaligned or byte-swapped array) becomes an Event. Everything downstream
+sees arrays through five-axis views: (n, c, d, h, w) for x and y, (k, c, t, r, s) for
+the weight.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from pyconv.backends import is_cupy
+from pyconv.errors import ShapeError
+from pyconv.problem import DTYPES
+from pyconv.protocols import Event
+
+__all__ = [
+    "Layout",
+    "Road",
+    "check_array",
+    "check_out",
+    "five_axes",
+    "pitches",
+    "read_layout",
+    "result_dtype",
+    "stored_channels_last",
+]
+
+Array = Any
+
+_LAYOUTS = {
+    1: ("NCHW", "NHWC", "NCW", "NWC"),
+    2: ("NCHW", "NHWC"),
+    3: ("NCHW", "NHWC", "NCDHW", "NDHWC"),
+}
+_OVERLAP_WORK = 10_000  # candidates numpy.shares_memory may try before it gives up
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """How the user's x and y map to (n, c, d, h, w)."""
+
+    rank: int
+    channels_last: bool
+    batched: bool
+
+    def view(self, a: Array) -> Array:
+        """View x, y, residual or indices with five axes."""
+        if not self.batched:
+            a = a[None]
+        if self.channels_last:
+            a = a.transpose(0, self.rank + 1, *range(1, self.rank + 1))
+        return five_axes(a)
+
+    def shape(self, n: int, channels: int, spatial: tuple[int, ...]) -> tuple[int, ...]:
+        """Shape of an output in the user's axes."""
+        inner = (*spatial, channels) if self.channels_last else (channels, *spatial)
+        return (n, *inner) if self.batched else inner
+
+    def order(self, memory_last: bool) -> tuple[int, ...] | None:
+        """Axes of an output from slowest to fastest; None where that is their order."""
+        if memory_last == self.channels_last:
+            return None
+        lead = 1 if self.batched else 0
+        spatial = tuple(range(lead, lead + self.rank))
+        if memory_last:  # logical (c, spatial), stored (spatial, c)
+            axes = (*(axis + 1 for axis in spatial), lead)
+        else:  # logical (spatial, c), stored (c, spatial)
+            axes = (lead + self.rank, *spatial)
+        return (0, *axes) if self.batched else axes
+
+    def planned(
+        self, shape: tuple[int, ...], order: tuple[int, ...] | None, dtype: Any
+    ) -> np.ndarray[Any, Any]:
+        """Stand in for an output that is not allocated yet: its shape and steps."""
+        steps = [0] * len(shape)
+        step = dtype.itemsize
+        for axis in reversed(order or range(len(shape))):
+            steps[axis] = step
+            step *= max(shape[axis], 1)
+        return np.lib.stride_tricks.as_strided(np.empty(1, dtype), shape, steps)
+
+
+def read_layout(layout: object, rank: int, x: Array) -> Layout:
+    """Read layout= and x's number of axes."""
+    if not isinstance(layout, str):
+        raise TypeError(f"layout must be a string, not {type(layout).__name__}")
+    names = _LAYOUTS[rank]
+    if layout not in names:
+        raise ValueError(
+            f"layout must be one of {', '.join(names)}, got {layout!r:.60}"
+        )
+    if x.ndim not in (rank + 1, rank + 2):
+        raise ShapeError(
+            f"x must have {rank + 2} axes (or {rank + 1}, without a batch), got shape "
+            f"{x.shape}"
+        )
+    return Layout(rank, layout[-1] == "C", x.ndim == rank + 2)
+
+
+def five_axes(a: Array) -> Array:
+    """Insert axes of extent 1 before the spatial axes of a (two, *spatial) array."""
+    return a[(slice(None), slice(None)) + (None,) * (5 - a.ndim)]
+
+
+def pitches(a: Array) -> tuple[int, int, int, int, int]:
+    """Count a five-axis view's steps in elements."""
+    size = a.dtype.itemsize
+    n, c, d, h, w = (step // size for step in a.strides)
+    return (n, c, d, h, w)
+
+
+def stored_channels_last(x: Array, layout: Layout) -> bool:
+    """Whether the channels of x (five axes) lie closer together than its pixels."""
+    steps = [
+        abs(step)
+        for step, extent in zip(x.strides[2:], x.shape[2:], strict=True)
+        if extent > 1
+    ]
+    if x.shape[1] == 1 or not steps:
+        return layout.channels_last
+    return bool(abs(x.strides[1]) < min(steps))
+
+
+def check_array(name: str, a: object) -> Array:
+    """Return an array of a supported type as a plain array; TypeError otherwise."""
+    if not (isinstance(a, np.ndarray) or is_cupy(a)):
+        raise TypeError(f"{name} must be a NumPy or CuPy array, not {type(a).__name__}")
+    array: Array = a
+    if isinstance(a, np.ma.MaskedArray):
+        raise TypeError(f"{name} must not be a masked array: masks have no kernel")
+    if array.dtype.newbyteorder("=").name not in DTYPES:
+        raise TypeError(
+            f"{name} has dtype {array.dtype}; supported are {', '.join(DTYPES)}"
+        )
+    return np.asarray(array) if isinstance(array, np.ndarray) else array
+
+
+def result_dtype(x: Array, weight: Array) -> np.dtype[Any]:
+    """Promote x's and weight's types as NumPy does."""
+    return np.result_type(x.dtype.newbyteorder("="), weight.dtype.newbyteorder("="))
+
+
+@dataclass(slots=True)
+class Road:
+    """The arrays of one call made ready, and what had to happen to them.
+
+    With `dry` nothing is copied: a copy's place is taken by uninitialised memory of the
+    right shape, enough to plan and explain by.
+    """
+
+    dtype: np.dtype[Any]
+    dry: bool = False
+    events: list[Event] = field(default_factory=list)
+
+    def ready(self, name: str, a: Array) -> Array:
+        """Return `a` in the call's type, aligned and in native byte order."""
+        if a.dtype == self.dtype and a.dtype.isnative and _aligned(a):
+            return a
+        if a.dtype.newbyteorder("=") != self.dtype:
+            kind, reason = "cast", f"{a.dtype} to {self.dtype}"
+        elif not a.dtype.isnative:
+            kind, reason = "copy", "bytes are swapped"
+        else:
+            kind, reason = "copy", "elements are misaligned"
+        return self._copied(kind, name, a, reason)
+
+    def contiguous(self, name: str, a: Array) -> Array:
+        """Return `a` ready and with neighbouring elements."""
+        a = self.ready(name, a)
+        if a.flags.c_contiguous:
+            return a
+        return self._copied("copy", name, a, "elements are not neighbours")
+
+    def like(self, name: str, a: Array, y: Array) -> Array:
+        """Return `a` ready and with y's steps."""
+        a = self.ready(name, a)
+        if same_steps(a, y):
+            return a
+        self._note("copy", name, a, "its memory order is not the output's")
+        if self.dry:
+            return y
+        twin = np.empty_like(y) if isinstance(y, np.ndarray) else y.copy()
+        if not same_steps(twin, y):  # y has gaps: borrow its whole stretch of memory
+            twin = _twin(y)
+        twin[...] = a
+        return twin
+
+    def _copied(self, kind: str, name: str, a: Array, reason: str) -> Array:
+        self._note(kind, name, a, reason)
+        if self.dry:
+            return np.empty_like(a, dtype=self.dtype, subok=False)
+        # Keeps the memory order, so that the output's follows the user's array.
+        return a.astype(self.dtype, order="K", copy=True)
+
+    def _note(self, kind: str, name: str, a: Array, reason: str) -> None:
+        size = int(a.size) * self.dtype.itemsize
+        self.events.append(Event(kind, name, size, reason))
+
+
+def same_steps(a: Array, b: Array) -> bool:
+    """Whether two arrays of one shape are walked by the same steps."""
+    return all(
+        one == other
+        for one, other, extent in zip(a.strides, b.strides, a.shape, strict=True)
+        if extent > 1
+    )
+
+
+def _aligned(a: Array) -> bool:
+    """Whether a NumPy array's elements are aligned; CuPy's always are."""
+    return not isinstance(a, np.ndarray) or bool(a.flags.aligned)
+
+
+def _twin(y: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """Allocate an array with y's shape and strides, gaps and all."""
+    spans = [
+        (extent - 1) * step for extent, step in zip(y.shape, y.strides, strict=True)
+    ]
+    below = -sum(span for span in spans if span < 0)
+    above = sum(span for span in spans if span > 0)
+    memory = np.empty(below + above + y.itemsize, np.uint8)
+    twin: np.ndarray[Any, Any] = np.ndarray(y.shape, y.dtype, memory, below, y.strides)
+    return twin
+
+
+def check_out(
+    out: Array,
+    shape: tuple[int, ...],
+    dtype: np.dtype[Any],
+    others: dict[str, Array | None],
+    name: str = "out",
+) -> None:
+    """Refuse an out= that cannot take the result as it is."""
+    if not (isinstance(out, np.ndarray) or is_cupy(out)):
+        raise TypeError(f"{name} must be an array, not {type(out).__name__}")
+    if out.dtype != dtype or not out.dtype.isnative:
+        raise TypeError(f"{name} must have dtype {dtype}, got {out.dtype}")
+    if out.shape != shape:
+        raise ShapeError(
+            f"{name} must have the result's shape {shape}, got {out.shape}"
+        )
+    if not isinstance(out, np.ndarray):
+        return
+    _check_memory(out, others, name)
+
+
+def _check_memory(
+    out: np.ndarray[Any, Any], others: dict[str, Array | None], name: str
+) -> None:
+    """Refuse memory that cannot be written element by element."""
+    if not out.flags.writeable:
+        raise ValueError(f"{name} is read-only")
+    if not out.flags.aligned:
+        raise ValueError(f"{name} is misaligned: its elements cross their boundaries")
+    if _overlaps_itself(out):
+        raise ValueError(f"{name} has elements that share memory with each other")
+    for other, a in others.items():
+        if isinstance(a, np.ndarray) and _shares(out, a):
+            raise ValueError(f"{name} overlaps {other} in memory")
+
+
+def _shares(a: np.ndarray[Any, Any], b: np.ndarray[Any, Any]) -> bool:
+    """Whether two arrays share an element; yes when that is too hard to tell."""
+    try:
+        return bool(np.shares_memory(a, b, max_work=_OVERLAP_WORK))  # type: ignore[arg-type]
+    except np.exceptions.TooHardError:
+        return True
+
+
+def _overlaps_itself(a: np.ndarray[Any, Any]) -> bool:
+    """Whether two indices may reach one element: steps do not nest."""
+    reach = 0
+    axes = sorted(
+        (abs(step), extent)
+        for step, extent in zip(a.strides, a.shape, strict=True)
+        if extent > 1
+    )
+    for step, extent in axes:
+        if step <= reach or step < a.itemsize:
+            return True
+        reach += step * (extent - 1)
+    return False

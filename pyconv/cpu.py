@@ -1,0 +1,63 @@
+"""The CPU backend: one language border, crossed once a call."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, cast
+
+from pyconv import _core
+from pyconv.problem import ConvProblem
+from pyconv.protocols import Candidate, Problem
+
+__all__ = ["CPU", "CpuBackend"]
+
+
+class CpuBackend:
+    """The compiled kernels of pyconv._core."""
+
+    name = "cpu"
+
+    def variant(self) -> str:
+        """Name the instruction set in use."""
+        return _core.active_isa()
+
+    def algorithms(self, operation: str) -> Sequence[tuple[str, str]]:
+        """List (name, summary), in registry order."""
+        if operation == "conv":
+            return _core.conv_algorithms()
+        return _core.pool_algorithms()
+
+    def candidates(self, problem: Problem) -> list[Candidate]:
+        """Ask every algorithm about a problem."""
+        record = problem.to_record().tobytes()
+        if isinstance(problem, ConvProblem):
+            found = _core.conv_candidates(record)
+        else:
+            found = _core.pool_candidates(record)
+        return [Candidate(**cast("Any", one)) for one in found]
+
+    def plan(self, problem: Problem, algorithm: str) -> Any:
+        """Plan a problem with a named algorithm."""
+        record = problem.to_record().tobytes()
+        if isinstance(problem, ConvProblem):
+            return _core.conv_plan(record, algorithm)
+        return _core.pool_plan(record, algorithm)
+
+    def empty(
+        self, shape: tuple[int, ...], order: tuple[int, ...] | None, dtype: Any
+    ) -> Any:
+        """Allocate an array; large ones come from the output pool."""
+        return _core.empty(shape, order, dtype)
+
+    def run_conv(
+        self, plan: Any, x: Any, weight: Any, bias: Any, residual: Any, y: Any
+    ) -> None:
+        """Run a convolution on five-axis views."""
+        _core.conv_run(plan, x, weight, bias, residual, y)
+
+    def run_pool(self, plan: Any, x: Any, y: Any, indices: Any) -> None:
+        """Run a pooling on five-axis views."""
+        _core.pool_run(plan, x, y, indices)
+
+
+CPU = CpuBackend()

@@ -1,0 +1,31 @@
+"""THE list of CUDA kernels.
+
+A new kernel is one .cuh under csrc/cuda and one entry here; tests, benchmarks and
+``explain()`` follow the list. Order is the order in which candidates are shown; the
+simplest kernel of each operation comes first and takes every valid problem.
+"""
+
+from __future__ import annotations
+
+from pyconv.cuda.conv import NAIVE, SHARED_HALO
+from pyconv.cuda.kernel import Kernel
+from pyconv.cuda.pool import AVERAGE, MAX
+
+__all__ = ["KERNELS", "find", "of_operation"]
+
+KERNELS: tuple[Kernel, ...] = (NAIVE, SHARED_HALO, MAX, AVERAGE)
+
+
+def of_operation(operation: str) -> tuple[Kernel, ...]:
+    """List the kernels of "conv" or "pool", in order."""
+    return tuple(kernel for kernel in KERNELS if kernel.operation == operation)
+
+
+def find(operation: str, name: str) -> Kernel:
+    """Find a kernel by name; ValueError lists the names there are."""
+    kernels = of_operation(operation)
+    for kernel in kernels:
+        if kernel.name == name:
+            return kernel
+    names = ", ".join(kernel.name for kernel in kernels)
+    raise ValueError(f"no CUDA {operation} algorithm {name!r}; there are: {names}")

@@ -1,0 +1,107 @@
+"""The pooling kernels as the host sees them: limits, launch, movement, cost.
+
+Both walk one window a thread; device memory bounds them, so the cost is the compulsory
+bytes at the device's bandwidth unless the window is so large that L1 is slower.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from math import prod
+
+from pyconv.cuda.kernel import (
+    MAX_BLOCKS,
+    Ceilings,
+    Kernel,
+    Launch,
+    Movement,
+    ceil_div,
+    channels_last,
+    compulsory_bytes,
+    element_bytes,
+    element_type,
+    outputs,
+)
+from pyconv.problem import PoolProblem
+
+__all__ = ["AVERAGE", "MAX"]
+
+THREADS = 256
+KINDS = ("max", "average")
+
+
+def _supports(kind: int) -> Callable[[PoolProblem], str]:
+    """Make the limits of one kind of pooling."""
+
+    def supports(problem: PoolProblem) -> str:
+        if problem.kind != kind:
+            return f"computes {KINDS[kind]} pooling, not {KINDS[problem.kind]} pooling"
+        if ceil_div(outputs(problem), THREADS) > MAX_BLOCKS:
+            return f"{outputs(problem)} outputs need more blocks than a grid has"
+        return ""
+
+    return supports
+
+
+def _launch(kind: str) -> Callable[[PoolProblem], Launch]:
+    """Make the launch of one kind: one thread an output."""
+
+    def launch(problem: PoolProblem) -> Launch:
+        last = "true" if channels_last(problem.y_pitch) else "false"
+        return Launch(
+            call=f"pyconv::pool_{kind}::run<{element_type(problem)}, {last}>",
+            tile={"threads": THREADS},
+            blocks=ceil_div(outputs(problem), THREADS),
+            threads=THREADS,
+            shared_bytes=0,
+        )
+
+    return launch
+
+
+def _movement(problem: PoolProblem) -> Movement:
+    """One operation and one load a tap; neighbours' overlap is served by L1."""
+    taps = outputs(problem) * prod(problem.kernel)
+    size = element_bytes(problem)
+    compulsory = compulsory_bytes(problem)
+    # Rows of a window lie in other blocks' lines: L2 sees x once a window row.
+    rows = ceil_div(problem.kernel[1], max(problem.stride[1], 1))
+    return Movement(
+        flops=taps,
+        l1_bytes=taps * size,
+        l2_bytes=compulsory * max(rows, 1),
+        dram_bytes=compulsory,
+    )
+
+
+def _cost_us(problem: PoolProblem, ceilings: Ceilings) -> float:
+    """Roofline over L1, L2 and device memory, plus the launch."""
+    movement = _movement(problem)
+    return ceilings.launch_us + 1e6 * max(
+        movement.l1_bytes / ceilings.l1_bytes,
+        movement.l2_bytes / ceilings.l2_bytes,
+        movement.dram_bytes / ceilings.dram_bytes,
+    )
+
+
+MAX = Kernel(
+    name="max",
+    operation="pool",
+    summary="one thread finds the maximum of one window",
+    file="pool/max.cuh",
+    supports=_supports(0),
+    launch=_launch("max"),
+    movement=_movement,
+    cost_us=_cost_us,
+)
+
+AVERAGE = Kernel(
+    name="average",
+    operation="pool",
+    summary="one thread averages one window",
+    file="pool/average.cuh",
+    supports=_supports(1),
+    launch=_launch("average"),
+    movement=_movement,
+    cost_us=_cost_us,
+)

@@ -1,0 +1,208 @@
+"""The problem: what is to be computed, as plain integers.
+
+ConvProblem and PoolProblem are the Python twins of the structs in
+csrc/core/problem.hpp, field by field: rank 1 and 2 are rank 3 with extents of 1, spatial
+triples are (depth, height, width), pitches count elements along the logical axes. They
+are frozen and hashable, so that a plan can be looked up by its problem. Shape arithmetic
+is exact here (Python integers cannot overflow) and happens nowhere else.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from typing import Any, ClassVar
+
+import numpy as np
+
+__all__ = [
+    "ACTIVATIONS",
+    "CONV_RECORD",
+    "DTYPES",
+    "PADDING_MODES",
+    "POOL_KINDS",
+    "POOL_RECORD",
+    "ConvProblem",
+    "PoolProblem",
+    "Triple",
+    "conv_output",
+    "pool_output",
+]
+
+Triple = tuple[int, int, int]
+Pitches = tuple[int, int, int, int, int]
+
+# Codes of the enums in problem.hpp.
+DTYPES = {"float32": 0, "float64": 1}
+PADDING_MODES = {"zeros": 0, "reflect": 1, "replicate": 2, "circular": 3}
+ACTIVATIONS = {
+    None: 0,
+    "relu": 1,
+    "relu6": 2,
+    "leaky_relu": 3,
+    "sigmoid": 4,
+    "tanh": 5,
+    "gelu": 6,
+    "silu": 7,
+}
+POOL_KINDS = {"max": 0, "average": 1}
+
+_WIDE = {"Triple": (3,), "Pitches": (5,)}
+
+
+def _record_of(problem: type[Any]) -> np.dtype[np.void]:
+    """Build the NumPy twin of a problem's struct from its fields."""
+    return np.dtype(
+        [
+            (field.name, np.int64, _WIDE.get(str(field.type), ()))
+            for field in fields(problem)
+        ],
+        align=True,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class ConvProblem:
+    """A convolution; ``struct ConvProblem`` of problem.hpp."""
+
+    dtype: int
+    n: int
+    c: int
+    k: int
+    groups: int
+    input: Triple
+    kernel: Triple
+    stride: Triple
+    dilation: Triple
+    pad_before: Triple
+    pad_after: Triple
+    output: Triple
+    padding_mode: int
+    activation: int
+    has_bias: int
+    has_residual: int
+    x_pitch: Pitches
+    w_pitch: Pitches
+    y_pitch: Pitches
+
+    operation: ClassVar[str] = "conv"
+
+    def to_record(self) -> np.void:
+        """Return the struct as a NumPy structured scalar, byte for byte."""
+        return _scalar(self, CONV_RECORD)
+
+    @property
+    def itemsize(self) -> int:
+        """Bytes of one element."""
+        return 4 if self.dtype == 0 else 8
+
+    @property
+    def flops(self) -> int:
+        """Operations of the direct sum; a multiply-add counts two."""
+        return (
+            2
+            * self.n
+            * self.k
+            * (self.c // self.groups)
+            * _volume(self.kernel)
+            * _volume(self.output)
+        )
+
+    @property
+    def compulsory_bytes(self) -> int:
+        """Bytes that any algorithm must move: inputs read and output written once."""
+        x = self.n * self.c * _volume(self.input)
+        weight = self.k * (self.c // self.groups) * _volume(self.kernel)
+        y = self.n * self.k * _volume(self.output)
+        bias = self.k * self.has_bias
+        return (x + weight + bias + y * (1 + self.has_residual)) * self.itemsize
+
+
+@dataclass(frozen=True, slots=True)
+class PoolProblem:
+    """A pooling; ``struct PoolProblem`` of problem.hpp."""
+
+    dtype: int
+    kind: int
+    n: int
+    c: int
+    input: Triple
+    kernel: Triple
+    stride: Triple
+    dilation: Triple
+    pad_before: Triple
+    pad_after: Triple
+    output: Triple
+    count_include_pad: int
+    divisor_override: int
+    return_indices: int
+    x_pitch: Pitches
+    y_pitch: Pitches
+
+    operation: ClassVar[str] = "pool"
+
+    def to_record(self) -> np.void:
+        """Return the struct as a NumPy structured scalar, byte for byte."""
+        return _scalar(self, POOL_RECORD)
+
+    @property
+    def itemsize(self) -> int:
+        """Bytes of one element."""
+        return 4 if self.dtype == 0 else 8
+
+    @property
+    def flops(self) -> int:
+        """Comparisons or additions of the windows taken one by one."""
+        return self.n * self.c * _volume(self.kernel) * _volume(self.output)
+
+    @property
+    def compulsory_bytes(self) -> int:
+        """Bytes that any algorithm must move: input read and output written once."""
+        planes = self.n * self.c
+        x = planes * _volume(self.input)
+        y = planes * _volume(self.output)
+        return x * self.itemsize + y * (self.itemsize + 8 * self.return_indices)
+
+
+CONV_RECORD = _record_of(ConvProblem)
+POOL_RECORD = _record_of(PoolProblem)
+
+
+def _scalar(problem: Any, record: np.dtype[np.void]) -> np.void:
+    """Fill one record with a problem's fields."""
+    values = tuple(getattr(problem, name) for name in record.names or ())
+    scalar: np.void = np.array([values], dtype=record)[0]
+    return scalar
+
+
+def _volume(extents: Triple) -> int:
+    """Multiply the extents."""
+    return extents[0] * extents[1] * extents[2]
+
+
+def conv_output(
+    extent: int, kernel: int, stride: int, dilation: int, padding: tuple[int, int]
+) -> int:
+    """Output size along one axis; below 1 when the kernel does not fit."""
+    room = extent + padding[0] + padding[1] - dilation * (kernel - 1) - 1
+    return room // stride + 1
+
+
+def pool_output(
+    extent: int,
+    kernel: int,
+    stride: int,
+    dilation: int,
+    padding: tuple[int, int],
+    ceil_mode: bool,
+) -> int:
+    """Output size along one axis; below 1 when the window does not fit.
+
+    With ceil_mode a last, partial window counts, but only if it starts inside the input
+    or the padding before it (torch's rule).
+    """
+    size = conv_output(extent, kernel, stride, dilation, padding)
+    if not ceil_mode or size < 1:
+        return size
+    room = extent + padding[0] + padding[1] - dilation * (kernel - 1) - 1
+    size = -(-room // stride) + 1
+    return size - 1 if (size - 1) * stride >= extent + padding[0] else size

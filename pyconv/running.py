@@ -1,0 +1,143 @@
+"""A call between reading and result: what is known of it, and its run on a backend.
+
+explain() stops at a Call; a public function goes on to plan it, allocate the output, run
+it and record it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from pyconv.arrays import Array, Layout, Road
+from pyconv.backends import backend_for, is_cupy, requested_device
+from pyconv.planning import Choice, choose
+from pyconv.protocols import Backend, Event, Problem
+from pyconv.recording import record, recording
+
+__all__ = ["Call", "place", "run_conv", "run_pool", "to_backend"]
+
+
+@dataclass(slots=True)
+class Call:
+    """One call, read and ready to plan."""
+
+    name: str
+    problem: Problem
+    backend: Backend
+    algorithm: str
+    road: Road
+    layout: Layout
+    shape: tuple[int, ...]
+    order: tuple[int, ...] | None
+    out: Array | None
+    operands: dict[str, Array | None]  # five-axis views in the backend's memory
+    shapes: dict[str, tuple[int, ...]]
+    lent: bool
+
+    @property
+    def cacheable(self) -> bool:
+        """Whether the same raw arguments may take the short road next time."""
+        return (
+            self.backend.name == "cpu" and not self.road.events and self.problem.n > 0
+        )
+
+    def choose(self) -> Choice:
+        """Pick the algorithm and make its plan, or find it."""
+        return choose(self.problem, self.backend, self.algorithm)
+
+    def allocate(self, dtype: Any) -> Array:
+        """Allocate an array of the output's shape and memory order."""
+        return self.backend.empty(self.shape, self.order, dtype)
+
+    def finish(self, choice: Choice, y: Array) -> Array:
+        """Bring a result home from a lent device, and record the call."""
+        if self.lent:
+            self.road.events.append(
+                Event("transfer", "y", int(y.nbytes), "from the GPU")
+            )
+            y = self.backend.to_host(y)  # type: ignore[attr-defined]
+            if self.out is not None:
+                self.out[...] = y
+                y = self.out
+        if recording():
+            record(
+                self.name,
+                self.backend.name,
+                choice.candidate,
+                self.shapes,
+                self.problem.compulsory_bytes,
+                tuple(self.road.events),
+            )
+        return y
+
+
+def place(arrays: dict[str, Array | None], road: Road) -> tuple[Backend, bool]:
+    """Choose the backend for the arrays; an "auto" that found no GPU is an event."""
+    backend, is_lent = backend_for([a for a in arrays.values() if a is not None])
+    if backend.name == "cpu" and requested_device() == "auto":
+        road.events.append(Event("fallback", "device", 0, "no GPU: the CPU is used"))
+    return backend, is_lent
+
+
+def to_backend(
+    backend: Backend, road: Road, arrays: dict[str, Array | None]
+) -> dict[str, Array | None]:
+    """Copy NumPy arrays to the device that is lent to them."""
+    moved: dict[str, Array | None] = {}
+    for name, a in arrays.items():
+        moved[name] = a
+        if a is None or is_cupy(a):
+            continue
+        road.events.append(Event("transfer", name, int(a.nbytes), "to the GPU"))
+        if road.dry:  # a copy keeps the order of axes, not gaps
+            moved[name] = np.empty_like(a)
+        else:
+            moved[name] = backend.to_device(a)  # type: ignore[attr-defined]
+    return moved
+
+
+def _target(call: Call, dtype: Any) -> Array:
+    """Take or allocate the array that the kernel writes."""
+    if call.out is not None and not call.lent:
+        return call.out
+    return call.allocate(dtype)
+
+
+def run_conv(call: Call, choice: Choice) -> Array:
+    """Run a planned convolution; returns the user's result."""
+    y = _target(call, call.road.dtype)
+    operands = call.operands
+    if call.problem.n > 0:
+        call.backend.run_conv(
+            choice.plan,
+            operands["x"],
+            operands["weight"],
+            operands["bias"],
+            operands["residual"],
+            call.layout.view(y),
+        )
+    return call.finish(choice, y)
+
+
+def run_pool(
+    call: Call, choice: Choice, with_indices: bool
+) -> Array | tuple[Array, Array]:
+    """Run a planned pooling; returns the user's result, and indices if asked for."""
+    y = _target(call, call.road.dtype)
+    indices = call.allocate(np.dtype(np.int64)) if with_indices else None
+    if call.problem.n > 0:
+        call.backend.run_pool(
+            choice.plan,
+            call.operands["x"],
+            call.layout.view(y),
+            None if indices is None else call.layout.view(indices),
+        )
+    y = call.finish(choice, y)
+    if indices is None:
+        return y
+    if call.lent:
+        indices = call.backend.to_host(indices)  # type: ignore[attr-defined]
+    return y, indices

@@ -1,0 +1,1 @@
+"""Running pyconv's CUDA kernels on the CPU, to test them where there is no GPU."""

@@ -1,0 +1,103 @@
+"""Build the emulator's library for a set of plans, and run plans in it.
+
+One library holds every plan's entry point, so that a test session compiles once. Arrays
+are plain NumPy; the packed problem crosses as it crosses to a GPU.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import shutil
+import subprocess
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pyconv.cuda import source
+from pyconv.cuda.kernel import element_type
+from pyconv.cuda.launch import CudaPlan
+
+HERE = Path(__file__).resolve().parent
+FLAGS = ("-std=c++17", "-O1", "-shared", "-fPIC", "-Wno-unknown-pragmas")
+
+
+def compiler() -> str | None:
+    """Find g++, the one compiler the emulator is tested with."""
+    return shutil.which("g++")
+
+
+def entry_name(plan: CudaPlan) -> str:
+    """Name an entry point after what decides its text."""
+    call = "".join(c if c.isalnum() else "_" for c in plan.launch.call)
+    return f"e{call}_{element_type(plan.problem)}"
+
+
+def kernel_text(plans: Iterable[CudaPlan]) -> str:
+    """Flatten the plans' files together, with one entry point for each instance."""
+    listed = list(plans)
+    files = tuple(dict.fromkeys(plan.kernel.file for plan in listed))
+    entries: dict[str, str] = {}
+    for plan in listed:
+        conv = plan.kernel.operation == "conv"
+        write = source.conv_entry if conv else source.pool_entry
+        name = entry_name(plan)
+        entries[name] = write(name, plan.launch.call, element_type(plan.problem))
+    return source.flatten(files) + "".join(entries.values())
+
+
+def build(
+    plans: Iterable[CudaPlan], directory: Path, index_bits: int, text: str | None = None
+) -> ctypes.CDLL:
+    """Compile the plans' kernels for the host and load the library."""
+    kernels = directory / f"kernels_{index_bits}.inc"
+    kernels.write_text(text or kernel_text(plans), encoding="ascii")
+    library = directory / f"libemulated_{index_bits}.so"
+    command = [
+        compiler() or "g++",
+        *FLAGS,
+        f"-DPYCONV_INDEX_BITS={index_bits}",
+        f'-DPYCONV_KERNELS="{kernels}"',
+        str(HERE / "emulate.cpp"),
+        "-o",
+        str(library),
+        "-ldl",
+    ]
+    built = subprocess.run(command, capture_output=True, text=True, check=False)
+    if built.returncode:
+        raise RuntimeError(f"the emulator did not compile:\n{built.stderr}")
+    return ctypes.CDLL(str(library))
+
+
+def _pointer(array: np.ndarray[Any, Any] | None) -> ctypes.c_void_p:
+    """Give the address of an array's first logical element; null for None."""
+    return ctypes.c_void_p(None if array is None else array.ctypes.data)
+
+
+def run(
+    library: ctypes.CDLL,
+    plan: CudaPlan,
+    *arrays: np.ndarray[Any, Any] | None,
+    seed: int = 1,
+) -> None:
+    """Run a plan in the emulator, with the arrays its entry point takes.
+
+    Raises
+    ------
+    RuntimeError
+        If a barrier is reached by a part of a block only.
+    """
+    entry = ctypes.cast(getattr(library, entry_name(plan)), ctypes.c_void_p)
+    record = np.ascontiguousarray(plan.record)
+    launch = getattr(library, f"emulate_{plan.kernel.operation}")
+    status = launch(
+        entry,
+        ctypes.c_uint(plan.launch.blocks),
+        ctypes.c_uint(plan.launch.threads),
+        ctypes.c_uint(seed),
+        ctypes.c_void_p(record.ctypes.data),
+        *(_pointer(array) for array in arrays),
+    )
+    if status:
+        raise RuntimeError(f"deadlock: a barrier in {plan!r} is not reached by all")

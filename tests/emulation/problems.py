@@ -1,0 +1,221 @@
+"""Problems built from NumPy arrays, and their float64 answers.
+
+The references pad with np.pad and sum taps with einsum: no index arithmetic is shared
+with the kernels. Shapes are (N, C, D, H, W); memory order is the arrays' own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from math import erf
+from typing import Any
+
+import numpy as np
+from pyconv.problem import ConvProblem, PoolProblem
+
+Array = np.ndarray[Any, Any]
+PAD_MODES = ("constant", "reflect", "edge", "wrap")
+
+
+@dataclass(frozen=True)
+class ConvCase:
+    """One convolution: extents and options, per axis (depth, height, width)."""
+
+    name: str
+    input: tuple[int, int, int]
+    kernel: tuple[int, int, int]
+    n: int = 1
+    c: int = 3
+    k: int = 5
+    groups: int = 1
+    stride: tuple[int, int, int] = (1, 1, 1)
+    dilation: tuple[int, int, int] = (1, 1, 1)
+    before: tuple[int, int, int] = (0, 0, 0)
+    after: tuple[int, int, int] = (0, 0, 0)
+    mode: int = 0
+    activation: int = 0
+    bias: bool = False
+    residual: bool = False
+    dtype: str = "float32"
+    memory: str = "first"  # "first", "last" (channels), "flipped" (negative pitches)
+
+    def output(self) -> tuple[int, ...]:
+        """Spatial extents of y."""
+        return tuple(
+            (n + a + b - d * (k - 1) - 1) // s + 1
+            for n, k, s, d, a, b in zip(
+                self.input,
+                self.kernel,
+                self.stride,
+                self.dilation,
+                self.before,
+                self.after,
+                strict=True,
+            )
+        )
+
+
+@dataclass(frozen=True)
+class PoolCase:
+    """One pooling: kind 0 is max, 1 is average."""
+
+    name: str
+    kind: int
+    input: tuple[int, int, int]
+    kernel: tuple[int, int, int]
+    output: tuple[int, int, int]
+    n: int = 2
+    c: int = 3
+    stride: tuple[int, int, int] = (1, 1, 1)
+    dilation: tuple[int, int, int] = (1, 1, 1)
+    before: tuple[int, int, int] = (0, 0, 0)
+    after: tuple[int, int, int] = (0, 0, 0)
+    include_pad: bool = True
+    divisor: int = 0
+    dtype: str = "float32"
+    memory: str = "first"
+    values: dict[tuple[int, ...], float] = field(default_factory=dict)
+
+
+def arranged(a: Array, memory: str) -> Array:
+    """Copy an array into a memory order, keeping its logical axes."""
+    if memory == "last":
+        stored = np.ascontiguousarray(a.transpose(0, 2, 3, 4, 1))
+        return np.asarray(stored.transpose(0, 4, 1, 2, 3))
+    if memory == "flipped":
+        return np.asarray(np.ascontiguousarray(a[..., ::-1, ::-1])[..., ::-1, ::-1])
+    return np.ascontiguousarray(a)
+
+
+def pitch(a: Array) -> Any:
+    """Strides in elements, one for each of five axes."""
+    return tuple(step // a.itemsize for step in a.strides)
+
+
+def conv_problem(case: ConvCase, x: Array, weight: Array, y: Array) -> ConvProblem:
+    """Describe a case with the arrays it is run on."""
+    return ConvProblem(
+        dtype=int(case.dtype == "float64"),
+        n=case.n,
+        c=case.c,
+        k=case.k,
+        groups=case.groups,
+        input=case.input,
+        kernel=case.kernel,
+        stride=case.stride,
+        dilation=case.dilation,
+        pad_before=case.before,
+        pad_after=case.after,
+        output=(y.shape[2], y.shape[3], y.shape[4]),
+        padding_mode=case.mode,
+        activation=case.activation,
+        has_bias=int(case.bias),
+        has_residual=int(case.residual),
+        x_pitch=pitch(x),
+        w_pitch=pitch(weight),
+        y_pitch=pitch(y),
+    )
+
+
+def pool_problem(case: PoolCase, x: Array, y: Array, *, indices: bool) -> PoolProblem:
+    """Describe a case with the arrays it is run on."""
+    return PoolProblem(
+        dtype=int(case.dtype == "float64"),
+        kind=case.kind,
+        n=case.n,
+        c=case.c,
+        input=case.input,
+        kernel=case.kernel,
+        stride=case.stride,
+        dilation=case.dilation,
+        pad_before=case.before,
+        pad_after=case.after,
+        output=case.output,
+        count_include_pad=int(case.include_pad),
+        divisor_override=case.divisor,
+        return_indices=int(indices),
+        x_pitch=pitch(x),
+        y_pitch=pitch(y),
+    )
+
+
+def conv_sum(case: ConvCase, x: Array, weight: Array) -> Array:
+    """Sum the taps in float64; of |x| and |weight| it is the error bound's scale."""
+    pads = [(0, 0), (0, 0), *zip(case.before, case.after, strict=True)]
+    mode: Any = PAD_MODES[case.mode]
+    padded = np.pad(x.astype(np.float64), pads, mode=mode)
+    per_group, filters = case.c // case.groups, case.k // case.groups
+    grouped = padded.reshape(case.n, case.groups, per_group, *padded.shape[2:])
+    taps = weight.astype(np.float64).reshape(
+        case.groups, filters, per_group, *case.kernel
+    )
+    out = np.zeros((case.n, case.groups, filters, *case.output()))
+    for tap in np.ndindex(*case.kernel):
+        window = tuple(
+            slice(i * d, i * d + s * (m - 1) + 1, s)
+            for i, d, s, m in zip(
+                tap, case.dilation, case.stride, case.output(), strict=True
+            )
+        )
+        inputs: Any = (..., *window)
+        weights: Any = (..., *tap)
+        out += np.einsum("ngcdhw,gkc->ngkdhw", grouped[inputs], taps[weights])
+    shape = (case.n, case.k, *case.output())
+    return np.asarray(out.reshape(shape))
+
+
+def activated(v: Array, activation: int) -> Array:
+    """Apply an activation in float64."""
+    if activation == 6:
+        return np.asarray(v * 0.5 * (1 + np.vectorize(erf)(v / np.sqrt(2))))
+    table: dict[int, Callable[[], Any]] = {
+        0: lambda: v,
+        1: lambda: np.maximum(v, 0),
+        2: lambda: np.clip(v, 0, 6),
+        3: lambda: np.where(v < 0, 0.01 * v, v),
+        4: lambda: 1 / (1 + np.exp(-v)),
+        5: lambda: np.tanh(v),
+        7: lambda: v / (1 + np.exp(-v)),
+    }
+    return np.asarray(table[activation]())
+
+
+def pooled(case: PoolCase, x: Array) -> tuple[Array, Array]:
+    """Pool in float64, window by window: values, and indices of the maxima."""
+    shape = (case.n, case.c, *case.output)
+    values, indices = np.zeros(shape), np.full(shape, -1, np.int64)
+    _, height, width = case.input
+    for at in np.ndindex(*shape):
+        taps = []
+        padded = 0
+        for tap in np.ndindex(*case.kernel):
+            place = tuple(
+                o * s - b + t * d
+                for o, s, b, t, d in zip(
+                    at[2:], case.stride, case.before, tap, case.dilation, strict=True
+                )
+            )
+            limits = zip(place, case.input, case.after, strict=True)
+            padded += all(p < n + a for p, n, a in limits)
+            if all(0 <= p < n for p, n in zip(place, case.input, strict=True)):
+                index = (place[0] * height + place[1]) * width + place[2]
+                here = (*at[:2], *place)
+                taps.append((float(x[here]), index))
+        if case.kind == 0:
+            values[at], indices[at] = _maximum(taps)
+        elif taps:
+            count = case.divisor or (padded if case.include_pad else len(taps))
+            values[at] = sum(value for value, _ in taps) / count
+    return values, indices
+
+
+def _maximum(taps: list[tuple[float, int]]) -> tuple[float, int]:
+    """First NaN, else first maximum, else -inf and -1."""
+    best = (-np.inf, -1)
+    for value, index in taps:
+        if np.isnan(value):
+            return value, index
+        if best[1] < 0 or value > best[0]:
+            best = (value, index)
+    return best

@@ -1,0 +1,299 @@
+"""Every CUDA kernel through NVRTC, for every architecture; needs no GPU.
+
+Also what stands between the host and the kernels: struct layouts, the flattened text,
+the tile arithmetic that Python repeats, and the cubin cache.
+"""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from pyconv.problem import CONV_RECORD, POOL_RECORD
+
+from pyconv.cuda import KERNELS, module, source
+from pyconv.cuda.device import NOMINAL
+from pyconv.cuda.kernel import SHARED_BYTES, Kernel
+from pyconv.cuda.launch import CudaPlan, index_bits, make_plan, source_of
+from tests.emulation import emulator
+from tests.emulation.problems import (
+    ConvCase,
+    PoolCase,
+    arranged,
+    conv_problem,
+    pool_problem,
+)
+
+ARCHITECTURES = ("sm_75", "sm_80", "sm_86", "sm_90", "sm_100", "sm_120")
+
+# One case for each tile, memory order, element type, activation that changes the code.
+PAD: dict[str, Any] = {"before": (0, 1, 1), "after": (0, 1, 1)}
+CONV_CASES = (
+    ConvCase("wide", (1, 56, 64), (1, 3, 3), c=64, k=64, bias=True, **PAD),
+    ConvCase("square", (1, 16, 16), (1, 3, 3), c=64, k=32, **PAD),
+    ConvCase("small", (1, 7, 7), (1, 3, 3), c=64, k=64, memory="last", **PAD),
+    ConvCase("flat", (1, 1, 4096), (1, 1, 5), c=16, k=32, activation=6),
+    ConvCase("first_layer", (1, 224, 224), (1, 7, 7), k=64, stride=(1, 2, 2)),
+    ConvCase("depthwise", (1, 28, 28), (1, 3, 3), c=32, k=32, groups=32, **PAD),
+    ConvCase("float64", (1, 28, 28), (1, 3, 3), c=8, k=32, dtype="float64"),
+    ConvCase("three_dimensions", (8, 8, 8), (3, 3, 3), c=4, k=4),
+)
+POOL_CASES = tuple(
+    PoolCase(
+        f"{memory}_{dtype}",
+        kind,
+        (1, 8, 8),
+        (1, 2, 2),
+        (1, 7, 7),
+        dtype=dtype,
+        memory=memory,
+    )
+    for kind in (0, 1)
+    for memory in ("first", "last")
+    for dtype in ("float32", "float64")
+)
+
+
+def _zeros(shape: tuple[int, ...], dtype: str, memory: str) -> Any:
+    """Make an array whose pitches a problem is described with."""
+    return arranged(np.zeros(shape, dtype), memory)
+
+
+def _plan(kernel: Kernel, case: ConvCase | PoolCase) -> CudaPlan | None:
+    """Plan a case; None if the kernel refuses it."""
+    x = _zeros((case.n, case.c, *case.input), case.dtype, case.memory)
+    if isinstance(case, ConvCase):
+        weight = _zeros(
+            (case.k, case.c // case.groups, *case.kernel), case.dtype, "first"
+        )
+        y = _zeros((case.n, case.k, *case.output()), case.dtype, case.memory)
+        problem: Any = conv_problem(case, x, weight, y)
+    else:
+        y = _zeros((case.n, case.c, *case.output), case.dtype, case.memory)
+        problem = pool_problem(case, x, y, indices=False)
+    return None if kernel.supports(problem) else make_plan(problem, kernel.name)
+
+
+PLANS = [
+    pytest.param(plan, id=f"{kernel.name}-{case.name}")
+    for kernel in KERNELS
+    for case in (CONV_CASES if kernel.operation == "conv" else POOL_CASES)
+    if (plan := _plan(kernel, case)) is not None
+]
+
+
+@pytest.fixture(scope="session")
+def nvrtc() -> Any:
+    """Give CuPy's NVRTC binding, or skip with what is missing."""
+    cupy = pytest.importorskip("cupy", reason="compiling CUDA kernels needs CuPy")
+    try:
+        cupy.cuda.nvrtc.getVersion()
+    except Exception as error:  # noqa: BLE001 - whatever it is, it is the reason
+        pytest.skip(f"NVRTC is not installed: {error}")
+    return cupy.cuda.nvrtc
+
+
+@pytest.mark.parametrize("bits", [32, 64])
+@pytest.mark.parametrize("plan", PLANS)
+@pytest.mark.usefixtures("nvrtc")
+def test_kernel_compiles_without_spills(plan: CudaPlan, bits: int) -> None:
+    cubin, log = module.compile_cubin(
+        source_of(plan), module.options_for("sm_90", bits)
+    )
+    assert cubin[:4] == b"\x7fELF"
+    assert "warning" not in log, log
+    assert re.search(r"\b0 bytes spill stores, 0 bytes spill loads", log), log
+    used = re.search(r"Used (\d+) registers", log)
+    assert used is not None
+    # A block must fit a multiprocessor: 65536 registers, in steps of 8 a thread.
+    assert -(-int(used[1]) // 8) * 8 * plan.launch.threads <= 65536
+
+
+@pytest.mark.parametrize("bits", [32, 64])
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+@pytest.mark.parametrize("kernel", KERNELS, ids=lambda kernel: kernel.name)
+@pytest.mark.usefixtures("nvrtc")
+def test_kernel_compiles_for_each_architecture(
+    kernel: Kernel, architecture: str, bits: int
+) -> None:
+    cases = CONV_CASES if kernel.operation == "conv" else POOL_CASES
+    plan = next(plan for case in cases if (plan := _plan(kernel, case)) is not None)
+    options = module.options_for(architecture, bits)
+    cubin, log = module.compile_cubin(source_of(plan), options)
+    assert cubin[:4] == b"\x7fELF"
+    assert re.search(r"\b0 bytes spill stores, 0 bytes spill loads", log), log
+
+
+@pytest.mark.usefixtures("nvrtc")
+def test_shared_bytes_are_what_the_compiler_counts() -> None:
+    for plan in (pair.values[0] for pair in PLANS):
+        assert isinstance(plan, CudaPlan)
+        if not plan.launch.shared_bytes:
+            continue
+        _, log = module.compile_cubin(source_of(plan), module.options_for("sm_80", 32))
+        counted = re.search(r"(\d+) bytes smem", log)
+        assert counted is not None, log
+        # Two arrays, each rounded up to 16 bytes.
+        assert 0 <= int(counted[1]) - plan.launch.shared_bytes < 32
+        assert int(counted[1]) <= SHARED_BYTES
+
+
+@pytest.mark.usefixtures("nvrtc")
+def test_an_error_carries_the_compilers_log() -> None:
+    with pytest.raises(module.CompileError, match="undefined_name"):
+        module.compile_cubin(
+            'extern "C" __global__ void f() { undefined_name(); }',
+            module.options_for("sm_80", 32),
+        )
+
+
+def test_subnormals_are_not_flushed(nvrtc: Any) -> None:
+    plan = PLANS[0].values[0]
+    assert isinstance(plan, CudaPlan)
+    options = module.options_for("sm_80", 32)
+    assert "--ftz=false" in options
+    program = nvrtc.createProgram(source_of(plan), "pyconv.cu", [], [])
+    nvrtc.compileProgram(program, ["--gpu-architecture=compute_80", *options[1:]])
+    assert ".ftz" not in nvrtc.getPTX(program).decode()
+
+
+def _layout_asserts() -> str:
+    """Write static_asserts that the structs lie as the NumPy records say."""
+    lines = []
+    for struct, record in (("ConvProblem", CONV_RECORD), ("PoolProblem", POOL_RECORD)):
+        assert record.names is not None
+        assert record.fields is not None
+        lines.append(f"static_assert(sizeof(pyconv::{struct}) == {record.itemsize});")
+        lines += [
+            f"static_assert(__builtin_offsetof(pyconv::{struct}, {name}) == "
+            f"{record.fields[name][1]});"
+            for name in record.names
+        ]
+    return "\n".join(lines)
+
+
+def _problem_header() -> str:
+    """Give the text of core/problem.hpp."""
+    return (source.device_directory() / "core" / "problem.hpp").read_text("ascii")
+
+
+@pytest.mark.skipif(emulator.compiler() is None, reason="needs g++")
+def test_records_lie_as_the_host_compiler_lays_them(tmp_path: Path) -> None:
+    text = tmp_path / "layout.cpp"
+    header = _problem_header().replace("#pragma once", "")
+    text.write_text(f"{header}\n{_layout_asserts()}\n", encoding="ascii")
+    command = ["g++", "-std=c++17", "-fsyntax-only", str(text)]
+    built = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert built.returncode == 0, built.stderr
+
+
+@pytest.mark.usefixtures("nvrtc")
+def test_records_lie_as_nvrtc_lays_them() -> None:
+    header = _problem_header().replace("#pragma once", "")
+    module.compile_cubin(
+        f"{header}\n{_layout_asserts()}\n", module.options_for("sm_80", 32)
+    )
+
+
+@pytest.mark.parametrize("kernel", KERNELS, ids=lambda kernel: kernel.name)
+def test_flattening_takes_each_header_once_and_first(kernel: Kernel) -> None:
+    text = source.flatten((kernel.file,))
+    assert "#include" not in text
+    assert "#pragma once" not in text
+    assert text.count("struct ConvProblem {") == 1
+    openings = re.findall(r'^#line 1 "(.*)"$', text, re.MULTILINE)
+    assert len(openings) == len(set(openings))
+    bodies = [
+        text.index("struct ConvProblem {"),
+        text.index("using Index"),
+        text.index("run(const"),
+    ]
+    assert bodies == sorted(bodies)
+
+
+def test_a_changed_header_changes_the_key(tmp_path: Path) -> None:
+    (tmp_path / "cuda").mkdir()
+    header = tmp_path / "cuda" / "inner.cuh"
+    (tmp_path / "cuda" / "outer.cuh").write_text('#include "inner.cuh"\nint b;\n')
+    options = module.options_for("sm_90", 32)
+    keys = []
+    for body in ("int a;\n", "int a2;\n"):
+        header.write_text(body)
+        text = source.flatten(("outer.cuh",), tmp_path)
+        assert text.index("int a") < text.index("int b")
+        keys.append(module.cubin_key(text, options, (13, 0)))
+    assert keys[0] != keys[1]
+    others = (
+        module.cubin_key(text, module.options_for("sm_80", 32), (13, 0)),
+        module.cubin_key(text, module.options_for("sm_90", 64), (13, 0)),
+        module.cubin_key(text, options, (13, 1)),
+    )
+    assert len({keys[1], *others}) == 4
+
+
+def test_a_system_header_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "cuda").mkdir()
+    (tmp_path / "cuda" / "outer.cuh").write_text("#include <cmath>\n")
+    with pytest.raises(ValueError, match=r"outer.cuh:1: .*<cmath>"):
+        source.flatten(("outer.cuh",), tmp_path)
+
+
+@pytest.mark.usefixtures("nvrtc")
+def test_cubins_are_cached_on_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PYCONV_CACHE_DIR", str(tmp_path))
+    monkeypatch.setattr(module, "MAX_CACHED_FILES", 2)
+    options = module.options_for("sm_80", 32)
+    text = 'extern "C" __global__ void f() {}'
+    first = module.cubin_file(text, options)
+    assert first.is_relative_to(tmp_path)
+    before = first.stat().st_mtime_ns
+    assert module.cubin_file(text, options) == first
+    assert first.stat().st_mtime_ns == before
+    for number in range(3):
+        module.cubin_file(f"{text} // {number}", options)
+    assert len(list(first.parent.iterdir())) == 2  # bounded, and no .part left behind
+
+
+@pytest.mark.usefixtures("nvrtc")
+def test_an_unusable_cache_directory_falls_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("PYCONV_CACHE_DIR", str(tmp_path / "file"))
+    path = module.cubin_file(
+        'extern "C" __global__ void f() {}', module.options_for("sm_80", 32)
+    )
+    assert path.is_file()
+
+
+@pytest.mark.parametrize(
+    ("n", "step", "bits"), [(2, 64, 32), (2, 2**31, 64), (2**25, 64, 64)]
+)
+def test_index_width_follows_the_largest_offset(n: int, step: int, bits: int) -> None:
+    case = ConvCase("plain", (1, 8, 8), (1, 3, 3), c=1, k=2)
+    plan = _plan(KERNELS[0], case)
+    assert plan is not None
+    fields = {name: getattr(plan.problem, name) for name in CONV_RECORD.names or ()}
+    fields.update(n=n, x_pitch=(step, *fields["x_pitch"][1:]))
+    assert index_bits(type(plan.problem)(**fields)) == bits
+
+
+@pytest.mark.parametrize("plan", PLANS)
+def test_movement_and_cost_are_within_reason(plan: CudaPlan) -> None:
+    """The model's own laws; measurements hold it on a GPU."""
+    movement = plan.kernel.movement(plan.problem)
+    arrays = {name: getattr(plan.problem, name) for name in ("n", "c", "input")}
+    read = int(np.prod([arrays["n"], arrays["c"], *arrays["input"]]))
+    assert movement.dram_bytes > read * (8 if plan.problem.dtype else 4)
+    assert movement.l1_bytes > 0
+    assert movement.l2_bytes > 0
+    cost = plan.kernel.cost_us(plan.problem, NOMINAL)
+    arithmetic = 1e6 * movement.flops / NOMINAL.flops
+    memory = 1e6 * movement.dram_bytes / NOMINAL.dram_bytes
+    assert cost >= NOMINAL.launch_us + max(arithmetic, memory)

@@ -1,0 +1,125 @@
+"""Every CUDA kernel, run on the CPU by the emulator, against float64 NumPy.
+
+Walks pyconv.cuda.KERNELS: a kernel's cases are those it supports. The bound is
+gamma_n (|x| conv |w|) with n the length of the sum, plus the epilogue's roundings.
+"""
+
+from __future__ import annotations
+
+from ctypes import CDLL
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from pyconv.cuda import KERNELS
+from pyconv.cuda.kernel import Kernel
+from pyconv.cuda.launch import CudaPlan
+from tests.emulation import emulator
+from tests.emulation.cases import (
+    CONV_CASES,
+    CONV_PAIRS,
+    POOL_PAIRS,
+    check_conv,
+    check_pool,
+    conv_arrays,
+    conv_plan,
+    guarded,
+    guards_are_whole,
+    pair_id,
+    plans,
+    pool_arrays,
+    pool_plan,
+)
+from tests.emulation.problems import ConvCase, PoolCase
+
+pytestmark = pytest.mark.skipif(
+    emulator.compiler() is None, reason="the emulator needs g++"
+)
+
+
+@pytest.fixture(scope="module", params=[32, 64])
+def library(request: pytest.FixtureRequest, tmp_path_factory: Any) -> CDLL:
+    """Compile all kernels of this file for the host, once for each index width."""
+    directory: Path = tmp_path_factory.mktemp("emulator")
+    # The wide build differs in one type only: every fourth instance will do.
+    chosen = list(plans())[:: 4 if request.param == 64 else 1]
+    return emulator.build(chosen, directory, request.param)
+
+
+def _in(library: CDLL, plan: CudaPlan) -> bool:
+    """Whether a library holds a plan's instance."""
+    return hasattr(library, emulator.entry_name(plan))
+
+
+@pytest.mark.parametrize(("kernel", "case"), CONV_PAIRS, ids=pair_id)
+def test_conv_matches_float64(library: CDLL, kernel: Kernel, case: ConvCase) -> None:
+    plan = conv_plan(kernel, case)
+    assert plan is not None
+    if not _in(library, plan):
+        return
+    arrays = tuple(map(guarded, conv_arrays(case)))
+    emulator.run(library, plan, *arrays, seed=3)
+    check_conv(case, arrays)
+    assert guards_are_whole(arrays[-1])
+
+
+@pytest.mark.parametrize(("kernel", "case"), POOL_PAIRS, ids=pair_id)
+def test_pool_matches_float64(library: CDLL, kernel: Kernel, case: PoolCase) -> None:
+    x, y, indices = map(guarded, pool_arrays(case))
+    plan = pool_plan(kernel, case)
+    assert plan is not None
+    if not _in(library, plan):
+        return
+    emulator.run(library, plan, x, y, indices if case.kind == 0 else None)
+    check_pool(case, x, y, indices)
+    assert guards_are_whole(y)
+
+
+def test_thread_order_changes_nothing(library: CDLL) -> None:
+    kernel = next(kernel for kernel in KERNELS if kernel.name == "shared_halo")
+    case = next(case for case in CONV_CASES if case.name == "one_by_one")
+    plan = conv_plan(kernel, case)
+    assert plan is not None
+    if not _in(library, plan):
+        return
+    results = []
+    for seed in (1, 2, 3):
+        arrays = conv_arrays(case)
+        emulator.run(library, plan, *arrays, seed=seed)
+        results.append(arrays[-1])
+    assert np.array_equal(results[0], results[1])
+    assert np.array_equal(results[0], results[2])
+
+
+@pytest.mark.parametrize("barrier", [0, 1])
+def test_a_removed_barrier_is_noticed(barrier: int, tmp_path: Path) -> None:
+    """The emulator's own test: without either barrier the answer must be wrong."""
+    kernel = next(kernel for kernel in KERNELS if kernel.name == "shared_halo")
+    case = ConvCase("many_channels", (1, 10, 12), (1, 3, 3), c=20, k=34)
+    plan = conv_plan(kernel, case)
+    assert plan is not None
+    parts = emulator.kernel_text([plan]).split("__syncthreads();")
+    assert len(parts) == 3
+    glue = ["__syncthreads();", "__syncthreads();"]
+    glue[barrier] = ""
+    text = parts[0] + glue[0] + parts[1] + glue[1] + parts[2]
+    library = emulator.build([plan], tmp_path, 32, text)
+    arrays = conv_arrays(case)
+    emulator.run(library, plan, *arrays, seed=1)
+    with pytest.raises(AssertionError):
+        check_conv(case, arrays)
+
+
+def test_a_partial_barrier_is_a_deadlock(tmp_path: Path) -> None:
+    kernel = next(kernel for kernel in KERNELS if kernel.name == "shared_halo")
+    case = ConvCase("partial_barrier", (1, 4, 4), (1, 2, 2))
+    plan = conv_plan(kernel, case)
+    assert plan is not None
+    text = emulator.kernel_text([plan]).replace(
+        "__syncthreads();", "if (threadIdx.x != 0) __syncthreads();"
+    )
+    library = emulator.build([plan], tmp_path, 32, text)
+    with pytest.raises(RuntimeError, match="deadlock"):
+        emulator.run(library, plan, *conv_arrays(case))

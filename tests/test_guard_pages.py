@@ -1,0 +1,104 @@
+"""No kernel reads or writes one byte past a buffer, for every remainder of channels."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+import pyconv as pc
+from pyconv import _core
+from tests.cases import integers
+from tests.guard import Guards
+
+ALGORITHMS = tuple(name for name, _ in _core.conv_algorithms() if name != "reference")
+POOLS = tuple(name for name, _ in _core.pool_algorithms() if name != "reference")
+LANES = _core.machine()["vector_bytes"] // 4
+REMAINDERS = range(1, 2 * LANES + 2)
+ORDERS = ("first", "last")
+ENDS = ("end", "start")
+
+
+@pytest.mark.parametrize("at", ENDS)
+@pytest.mark.parametrize("order", ORDERS)
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+def test_conv(algorithm: str, order: str, at: str) -> None:
+    for count in REMAINDERS:
+        for c, k, groups, dtype in (
+            (count, 3, 1, np.float32),
+            (3, count, 1, np.float32),
+            (count, count, count, np.float32),
+            (count, count, 1, np.float64),
+        ):
+            x = integers((1, c, 4, 5), dtype, 1)
+            w = integers((k, c // groups, 2, 3), dtype, 2)
+            bias = integers((k,), dtype, 3)
+            expected = pc.conv2d(x, w, bias, groups=groups, algorithm="reference")
+            _check(x, w, bias, expected, order, at, groups=groups, algorithm=algorithm)
+
+
+@pytest.mark.parametrize("at", ENDS)
+@pytest.mark.parametrize("order", ORDERS)
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+def test_conv_rows(algorithm: str, order: str, at: str) -> None:
+    for width in REMAINDERS:
+        for kernel, stride, padding in ((1, 1, 0), (1, 2, 0), (3, 1, 1), (2, 2, 1)):
+            x = integers((2, 2, 3, width), np.float32, 1)
+            w = integers((LANES + 1, 2, kernel, kernel), np.float32, 2)
+            bias = integers((LANES + 1,), np.float32, 3)
+            options: dict[str, Any] = {"stride": stride, "padding": padding}
+            expected = pc.conv2d(x, w, bias, algorithm="reference", **options)
+            _check(x, w, bias, expected, order, at, algorithm=algorithm, **options)
+
+
+@pytest.mark.parametrize("name", _core.isa_names())
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+def test_conv_on_each_isa(
+    algorithm: str, name: str, isa: Callable[[str], None]
+) -> None:
+    isa(name)
+    for count in (1, 2, 3, 5, 7, 9, 17, 31, 33):
+        x, w = (
+            integers((1, count, 3, 4), np.float32, 1),
+            integers((count, count, 2, 2), np.float32, 2),
+        )
+        bias = integers((count,), np.float32, 3)
+        expected = pc.conv2d(x, w, bias, algorithm="reference")
+        for order in ORDERS:
+            _check(x, w, bias, expected, order, "end", algorithm=algorithm)
+
+
+def _check(
+    x: Any, w: Any, bias: Any, expected: Any, order: str, at: str, **options: Any
+) -> None:
+    with Guards() as guards:
+        held = guards.copy(np.full_like(expected, np.nan), order, at)
+        y = pc.conv2d(
+            guards.copy(x, order, at),
+            guards.copy(w, "first", at),
+            guards.copy(bias, "first", at),
+            residual=guards.copy(np.ones_like(expected), order, at),
+            out=held,
+            **options,
+        )
+        assert y is held
+        np.testing.assert_array_equal(y, expected + 1)
+
+
+@pytest.mark.parametrize("at", ENDS)
+@pytest.mark.parametrize("order", ORDERS)
+@pytest.mark.parametrize("algorithm", POOLS)
+@pytest.mark.parametrize("pool", [pc.max_pool2d, pc.avg_pool2d])
+def test_pool(pool: Any, algorithm: str, order: str, at: str) -> None:
+    for count in REMAINDERS:
+        for shape, stride in (((1, count, 3, 4), 1), ((1, 2, 5, count + 2), 2)):
+            for dtype in (np.float32, np.float64):
+                x = integers(shape, dtype, 1)
+                expected = pool(x, 3, stride, 1, algorithm="reference")
+                with Guards() as guards:
+                    held = guards.copy(np.full_like(expected, np.nan), order, at)
+                    guarded = guards.copy(x, order, at)
+                    y = pool(guarded, 3, stride, 1, algorithm=algorithm, out=held)
+                    np.testing.assert_array_equal(y, expected)
