@@ -1,0 +1,1 @@
+"""The benchmark suite: published layers, fair timing, checked before timed."""

@@ -1,0 +1,339 @@
+"""One run on a GPU: ceilings, launch cost, correctness, convolutions and pooling.
+
+Question: how far are the CUDA kernels from this card's own ceilings, and from PyTorch
+(cuDNN) on the same arrays in the same run? Each section's JSON is written before the
+next starts, so a run that is cut short keeps what it has.
+
+    python -m benchmarks.gpu --out results-folder [--sections ceilings conv]
+
+Buffers rotate through more memory than the L2 holds; a spin kernel keeps the queue
+full, so the card's time is what the events see; contenders take turns, and medians with
+quartiles are reported. An answer is checked before it is
+timed.
+"""
+
+# ruff: noqa: PLC0415 - CuPy and PyTorch are imported only where a GPU is used
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from functools import partial
+from importlib import metadata
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks.gpu_contenders import (
+    ROOT,
+    Queue,
+    conv_arrays,
+    conv_problem,
+    cuda_backend,
+    exact_conv,
+    ours,
+    pool_arrays,
+    pool_problem,
+    relative_error,
+    torch_conv,
+    torch_or_none,
+    with_tf32,
+)
+from benchmarks.shapes import Layer, square
+
+PACKAGES = ("cupy-cuda13x", "torch", "numpy", "nvidia-cuda-nvrtc", "nvidia-cudnn-cu13")
+
+# Layers that differ in what bounds them; batch 32 unless the layer is large.
+LAYERS = (
+    square("resnet50", "conv1", 3, 64, 224, 7, stride=2, pad=3).with_batch(32),
+    square("resnet50", "layer1-1x1", 64, 256, 56, 1).with_batch(32),
+    square("resnet50", "layer1-3x3", 64, 64, 56, 3, pad=1).with_batch(32),
+    square("resnet50", "layer2-3x3", 128, 128, 28, 3, pad=1).with_batch(32),
+    square("resnet50", "layer2-down", 128, 128, 56, 3, stride=2, pad=1).with_batch(32),
+    square("resnet50", "layer3-3x3", 256, 256, 14, 3, pad=1).with_batch(32),
+    square("resnet50", "layer4-3x3", 512, 512, 7, 3, pad=1).with_batch(32),
+    square("vgg16", "conv2_2", 128, 128, 112, 3, pad=1).with_batch(8),
+    square("unet", "enc1", 64, 64, 512, 3, pad=1).with_batch(1),
+    square("mobilenetv2", "dw", 144, 144, 56, 3, pad=1, groups=144).with_batch(32),
+    square("convnext", "dw7", 96, 96, 56, 7, pad=3, groups=96).with_batch(32),
+)
+POOLS = (  # kind, (n, c, h, w), kernel, stride, padding
+    ("max", (32, 64, 112, 112), 3, 2, 1),
+    ("max", (32, 128, 112, 112), 2, 2, 0),
+    ("avg", (32, 256, 56, 56), 2, 2, 0),
+    ("avg", (32, 2048, 7, 7), 7, 1, 0),
+)
+
+# ---- sections -----------------------------------------------------------------------
+
+
+def ceilings(queue: Queue) -> dict[str, Any]:
+    """What this card reaches: copy bandwidth, fp32 and TF32 matrix products."""
+    cupy, torch = queue.cupy, torch_or_none()
+    source = cupy.random.standard_normal(2**29, dtype=cupy.float32)
+    target = cupy.empty_like(source)
+    runs: dict[str, Callable[[int], object]] = {
+        "copy": lambda _: cupy.copyto(target, source)
+    }
+    size = 8192
+    moved = {"copy": 2 * source.nbytes}
+    flops = {}
+    if torch is not None:
+        a, b = (torch.randn(size, size, device="cuda") for _ in range(2))
+        for name, allowed in (("gemm_fp32", False), ("gemm_tf32", True)):
+            runs[name] = partial(_product, torch, a, b, allowed)
+            flops[name] = 2 * size**3
+    times = queue.turns(runs)
+    for name, time in times.items():
+        if name in moved:
+            time["gbytes_per_s"] = moved[name] / time["median_us"] * 1e-3
+        if name in flops:
+            time["tflops"] = flops[name] / time["median_us"] * 1e-6
+    return times
+
+
+def _product(torch: Any, a: Any, b: Any, tf32: bool, _: int) -> object:
+    """Multiply two matrices."""
+    return with_tf32(torch, tf32, partial(torch.mm, a, b))
+
+
+def launch(queue: Queue) -> dict[str, Any]:
+    """What one call costs the host: the smallest problems, nothing held back."""
+    cuda, torch = cuda_backend(), torch_or_none()
+    layer = square("tiny", "1x1", 1, 1, 4, 1)
+    runs: dict[str, Callable[[int], object]] = {}
+    for name, _ in cuda.algorithms("conv"):
+        made = conv_arrays(queue, layer, "first", bias=False, sets=1)
+        runs[f"pyconv_{name}"] = ours(cuda, layer, name, made)
+    if torch is not None:
+        made = conv_arrays(queue, layer, "first", bias=False, sets=1)
+        runs["torch"] = torch_conv(torch, layer, made, tf32=False)
+    return queue.turns(runs, hold=False)
+
+
+def correctness(_: Queue) -> dict[str, Any]:
+    """Run every kernel on the awkward shapes of the tests, against float64."""
+    cuda = cuda_backend()
+    from tests.emulation import cases
+
+    failures: list[str] = []
+    for kernel, conv_case in cases.CONV_PAIRS:
+        arrays = cases.conv_arrays(conv_case)
+        there = [cases.device_copy(a) for a in arrays]
+        cuda.run(cases.conv_plan(kernel, conv_case), *there, None)
+        got = (*arrays[:-1], cuda.to_host(there[-1]))
+        check = partial(cases.check_conv, conv_case, got)
+        failures += _failure(kernel, conv_case, check)
+    for kernel, case in cases.POOL_PAIRS:
+        x, *outputs = cases.pool_arrays(case)
+        there = [cases.device_copy(a) for a in (x, *outputs)]
+        places = there[2] if case.kind == 0 else None
+        plan = cases.pool_plan(kernel, case)
+        cuda.run(plan, there[0], None, None, None, there[1], places)
+        y, indices = (cuda.to_host(a) for a in there[1:])
+        check = partial(cases.check_pool, case, x, y, indices)
+        failures += _failure(kernel, case, check)
+    runs = len(cases.CONV_PAIRS) + len(cases.POOL_PAIRS)
+    return {"runs": runs, "failures": failures}
+
+
+def _failure(kernel: Any, case: Any, check: Callable[[], None]) -> list[str]:
+    """Give a failed check as a line, a passed one as none."""
+    try:
+        check()
+    except AssertionError as error:
+        return [f"{kernel.name} {case.name}: {str(error).strip()[:200]}"]
+    return []
+
+
+def conv(queue: Queue) -> dict[str, Any]:
+    """Ours and PyTorch's on published layers: both memory orders, bias, TF32."""
+    table: dict[str, Any] = {}
+    for layer in LAYERS:
+        row: dict[str, Any] = {
+            "flops": layer.flops,
+            "compulsory_bytes": layer.compulsory_bytes(),
+            "times": {},
+        }
+        for memory, bias in product(("first", "last"), (False, True)):
+            row["times"].update(_conv_times(queue, layer, memory, bias=bias))
+        for time in row["times"].values():
+            if "median_us" in time:
+                time["tflops"] = layer.flops / time["median_us"] * 1e-6
+        table[layer.id] = row
+        show(layer.id, row["times"])
+    return table
+
+
+def _conv_times(
+    queue: Queue, layer: Layer, memory: str, *, bias: bool
+) -> dict[str, Any]:
+    """Check and time every contender on one layer, order and bias."""
+    cuda, torch = cuda_backend(), torch_or_none()
+    arrays = conv_arrays(queue, layer, memory, bias=bias)
+    problem = conv_problem(layer, arrays[0])
+    order = "nchw" if memory == "first" else "nhwc"
+    suffix = f"{order}{'_bias' if bias else ''}"
+    runs: dict[str, Callable[[int], object]] = {}
+    notes: dict[str, Any] = {}
+    exact = exact_conv(torch, layer, arrays[0]) if torch is not None else None
+    for candidate in cuda.candidates(problem):
+        name = f"pyconv_{candidate['name']}_{suffix}"
+        if candidate["reason"]:
+            notes[name] = {"refused": candidate["reason"]}
+            continue
+        run = ours(cuda, layer, candidate["name"], arrays)
+        arrays[0]["y"].fill(np.nan)
+        run(0)
+        error = relative_error(torch, arrays[0]["y"], exact)
+        notes[name] = {"relative_error": error, "predicted_us": candidate["cost_us"]}
+        if error is None or error < 1e-5:
+            runs[name] = run
+        else:
+            notes[name]["wrong"] = "not timed"
+    if torch is not None:
+        for tf32 in (False, True):
+            name = f"torch_{'tf32' if tf32 else 'fp32'}_{suffix}"
+            runs[name] = torch_conv(torch, layer, arrays, tf32=tf32)
+    for name, time in queue.turns(runs).items():
+        notes.setdefault(name, {}).update(time)
+    return notes
+
+
+def pool(queue: Queue) -> dict[str, Any]:
+    """Ours and PyTorch's pooling, both memory orders; device memory is the ceiling."""
+    cuda, torch = cuda_backend(), torch_or_none()
+    table: dict[str, Any] = {}
+    for kind, shape, kernel, stride, padding in POOLS:
+        for memory in ("first", "last"):
+            out = tuple((n + 2 * padding - kernel) // stride + 1 for n in shape[2:])
+            made = pool_arrays(queue, shape, (*shape[:2], *out), memory)
+            problem = pool_problem(kind, made[0], kernel, stride, padding)
+            plan = cuda.plan(problem, "max" if kind == "max" else "average")
+            runs: dict[str, Callable[[int], object]] = {
+                f"pyconv_{plan.algorithm}": partial(_our_pool, cuda, plan, made)
+            }
+            entry: dict[str, Any] = {}
+            if torch is not None:
+                theirs = getattr(torch.nn.functional, f"{kind}_pool2d")
+                tensors = [torch.from_dlpack(one["x"]) for one in made]
+                options = (kernel, stride, padding)
+                runs["torch"] = partial(_their_pool, theirs, tensors, options)
+                made[0]["y"].fill(np.nan)
+                runs[f"pyconv_{plan.algorithm}"](0)
+                exact = theirs(tensors[0].double(), kernel, stride, padding)
+                entry["relative_error"] = relative_error(torch, made[0]["y"], exact)
+            entry["times"] = queue.turns(runs)
+            moved = made[0]["x"].nbytes + made[0]["y"].nbytes
+            for time in entry["times"].values():
+                time["gbytes_per_s"] = moved / time["median_us"] * 1e-3
+            size = "x".join(map(str, shape))
+            name = f"{kind}-{size}-{kernel}s{stride}-{memory}"
+            table[name] = entry
+            show(name, entry["times"])
+    return table
+
+
+def _our_pool(cuda: Any, plan: Any, made: list[dict[str, Any]], call: int) -> None:
+    """Pool one of the sets of arrays."""
+    one = made[call % len(made)]
+    cuda.run(plan, one["x"], None, None, None, one["y"], None)
+
+
+def _their_pool(
+    pool2d: Callable[..., object],
+    tensors: list[Any],
+    options: tuple[int, int, int],
+    call: int,
+) -> object:
+    """Pool one of the sets of arrays with PyTorch."""
+    return pool2d(tensors[call % len(tensors)], *options)
+
+
+# ---- the run ------------------------------------------------------------------------
+
+SECTIONS: dict[str, Callable[[Queue], dict[str, Any]]] = {
+    "ceilings": ceilings,
+    "launch": launch,
+    "correctness": correctness,
+    "conv": conv,
+    "pool": pool,
+}
+
+
+def show(title: str, times: dict[str, Any]) -> None:
+    """Print one row's medians."""
+    print(title)
+    for name, time in times.items():
+        if "median_us" in time:
+            print(f"    {name:36} {time['median_us']:10.1f} us")
+
+
+def describe() -> dict[str, Any]:
+    """The machine, its driver, the versions and the commit, as JSON values."""
+    query = "name,driver_version,clocks.sm,clocks.mem,power.limit,memory.total"
+    return {
+        "gpu": _line("nvidia-smi", f"--query-gpu={query}", "--format=csv,noheader"),
+        "system": f"{platform.system()} {platform.release()} {platform.machine()}",
+        "python": platform.python_version(),
+        "versions": dict(_versions()),
+        "commit": _line("git", "rev-parse", "HEAD"),
+    }
+
+
+def _versions() -> Iterator[tuple[str, str]]:
+    for name in PACKAGES:
+        try:
+            yield name, metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+
+
+def _line(*command: str) -> str:
+    """First line a command prints; empty if it is missing or fails."""
+    if shutil.which(command[0]) is None:
+        return ""
+    done = subprocess.run(
+        command, capture_output=True, text=True, cwd=ROOT, check=False
+    )
+    return done.stdout.splitlines()[0] if done.returncode == 0 and done.stdout else ""
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the chosen sections; 1 if there is no GPU or an answer was wrong."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--sections", nargs="+", choices=SECTIONS, default=[*SECTIONS])
+    parser.add_argument(
+        "--out",
+        type=Path,
+        default=Path("gpu-results"),
+        help="folder for one JSON file a section (default: gpu-results)",
+    )
+    chosen = parser.parse_args(arguments)
+    reason = cuda_backend().availability()
+    if reason:
+        print(f"There is no GPU to measure: {reason}.")
+        return 1
+    chosen.out.mkdir(parents=True, exist_ok=True)
+    machine, queue, wrong = describe(), Queue(), False
+    print(json.dumps(machine, indent=1))
+    for name in chosen.sections:
+        print(f"== {name}", flush=True)
+        result = SECTIONS[name](queue)
+        wrong |= bool(result.get("failures"))
+        path = chosen.out / f"{name}.json"
+        path.write_text(json.dumps({"machine": machine, name: result}, indent=1))
+        if name not in {"conv", "pool"}:
+            print(json.dumps(result, indent=1), flush=True)
+    return int(wrong)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,81 @@
+"""The README's generated parts: the table of what works, and explain()'s output.
+
+    python -m benchmarks.readme [--write]
+
+With --write both are put between their markers in README.md. Without, exits with 1 if
+the table is not what the registries say, so that it stays true; explain()'s costs are
+this machine's and are not compared.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from importlib import import_module
+from typing import Any
+
+import numpy as np
+
+import pyconv as pc
+from benchmarks.machine import ROOT
+from pyconv import _core
+
+TABLE = "<!-- what works: written by python -m benchmarks.readme --write -->"
+EXPLAIN = "<!-- explain: written by python -m benchmarks.readme --write -->"
+END = "<!-- end -->"
+
+CPU_OPERATIONS = {
+    "conv1d, conv2d, conv3d": _core.conv_algorithms,
+    "max_pool2d, avg_pool2d": _core.pool_algorithms,
+}
+
+
+def table() -> str:
+    """The Markdown table, one row per registered algorithm."""
+    rows = ["| device | operation | algorithm | how |", "|---|---|---|---|"]
+    for operations, registered in CPU_OPERATIONS.items():
+        rows += [f"| CPU | {operations} | `{n}` | {how} |" for n, how in registered()]
+    kernels: Any = import_module("pyconv.cuda.kernels")
+    for kernel in kernels.KERNELS:
+        operation = "convolution" if kernel.operation == "conv" else "pooling"
+        rows.append(f"| CUDA | {operation} | `{kernel.name}` | {kernel.summary} |")
+    return "\n".join(rows)
+
+
+def explained() -> str:
+    """What explain() prints here for the README's call, as a code block."""
+    x = np.empty((1, 64, 56, 56), np.float32)
+    w = np.empty((128, 64, 3, 3), np.float32)
+    return f"```\n{pc.explain(pc.conv2d, x, w, padding=1)}\n```"
+
+
+def between(text: str, begin: str) -> str:
+    """The part of a text between a marker and the next end marker."""
+    return text.partition(begin)[2].partition(END)[0].strip()
+
+
+def put(text: str, begin: str, part: str) -> str:
+    """The text with that part replaced."""
+    head, _, rest = text.partition(begin)
+    tail = rest.partition(END)[2]
+    return f"{head}{begin}\n{part}\n{END}{tail}"
+
+
+def main(arguments: list[str]) -> int:
+    """Write or compare."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", 1)[0])
+    parser.add_argument("--write", action="store_true")
+    options = parser.parse_args(arguments)
+    path = ROOT / "README.md"
+    text = path.read_text()
+    if options.write:
+        path.write_text(put(put(text, TABLE, table()), EXPLAIN, explained()))
+        return 0
+    if between(text, TABLE) != table():
+        print("README.md differs: run python -m benchmarks.readme --write")
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main(sys.argv[1:]))

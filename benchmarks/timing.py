@@ -1,0 +1,112 @@
+"""Fair timing: contenders take turns, and each rests and warms up before its turn.
+
+Why the rest: a thread pool that spins after its work (OpenMP's default for some 0.2 s,
+ONNX Runtime's too) would otherwise steal the cores of whoever comes next. Why turns: a
+clock that drifts, or a neighbour on the machine, then hits everyone alike. Caches are
+warm on purpose: the same arrays, back to back, as in a running program.
+"""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+
+Run = Callable[[], object]
+
+REST_SECONDS = 0.25
+
+
+@dataclass(frozen=True)
+class Sample:
+    """Seconds per call: best, quartiles and median over `calls` timed samples."""
+
+    best: float
+    first_quartile: float
+    median: float
+    third_quartile: float
+    calls: int
+
+    def as_dict(self) -> dict[str, float | int]:
+        """For JSON."""
+        return asdict(self)
+
+
+def summarise(seconds: list[float]) -> Sample:
+    """Order statistics of a list of times."""
+    if len(seconds) < 2:
+        return Sample(seconds[0], seconds[0], seconds[0], seconds[0], len(seconds))
+    first, median, third = statistics.quantiles(seconds, n=4, method="inclusive")
+    return Sample(min(seconds), first, median, third, len(seconds))
+
+
+def rest(seconds: float = REST_SECONDS) -> None:
+    """Let spinning threads of the contender before fall asleep."""
+    time.sleep(seconds)
+
+
+def warm_up(run: Run, seconds: float) -> float:
+    """Call until `seconds` have passed; returns the fastest call's seconds."""
+    fastest = float("inf")
+    end = time.perf_counter() + seconds
+    while True:
+        start = time.perf_counter()
+        run()
+        stop = time.perf_counter()
+        fastest = min(fastest, stop - start)
+        if stop >= end:
+            return fastest
+
+
+def one_turn(run: Run, *, turn_seconds: float, rest_seconds: float) -> list[float]:
+    """Rest, warm up, then time calls for about `turn_seconds`: seconds per call.
+
+    Calls shorter than 50 us are timed in loops, so that the clock does not show.
+    """
+    rest(rest_seconds)
+    fastest = warm_up(run, turn_seconds / 4)
+    inner = max(1, int(50e-6 / max(fastest, 1e-9)))
+    samples = max(1, min(200, int(turn_seconds / max(fastest * inner, 1e-9))))
+    times = []
+    for _ in range(samples):
+        start = time.perf_counter()
+        for _ in range(inner):
+            run()
+        times.append((time.perf_counter() - start) / inner)
+    return times
+
+
+def alternate(
+    contenders: Mapping[str, Run],
+    *,
+    rounds: int = 5,
+    turn_seconds: float = 0.1,
+    rest_seconds: float = REST_SECONDS,
+) -> dict[str, Sample]:
+    """Time every contender in turn, `rounds` times over.
+
+    Parameters
+    ----------
+    contenders
+        Name to a call without arguments.
+    rounds
+        Turns each contender gets; every other round walks them backwards.
+    turn_seconds
+        Seconds of timed calls in a turn (at least one call).
+    rest_seconds
+        Sleep before each turn.
+
+    Returns
+    -------
+    dict of str to Sample
+        Over all turns of a contender.
+    """
+    times: dict[str, list[float]] = {name: [] for name in contenders}
+    for index in range(rounds):
+        names = list(contenders)
+        for name in names if index % 2 == 0 else reversed(names):
+            times[name] += one_turn(
+                contenders[name], turn_seconds=turn_seconds, rest_seconds=rest_seconds
+            )
+    return {name: summarise(values) for name, values in times.items()}
