@@ -8,62 +8,91 @@
 namespace pyconv {
 namespace {
 
-// Source elements handled together: 64 lines of a 64-byte-wide panel stay in L1 while
-// every filter of the panel passes over them.
+// Source elements handled together: their lines of a panel stay in L1 while every
+// filter of the panel passes over them.
 constexpr int64 BLOCK = 64;
 
-// Where each element of one filter lies in the user's weight, in the order (c, t, r, s)
-// that walks a contiguous weight forward, and its row (tap * channels + c) in a panel.
-struct Walk {
-    const ConvProblem& problem;
-    int64 channels;
-    int64 taps;
+// Walks one filter in the order (c, t, r, s), forward through a contiguous weight, and
+// says where each element lies in the user's weight and in the packed (t, r, s, c)
+// order.
+class Walk {
+  public:
+    explicit Walk(const ConvProblem& problem)
+        : problem_(problem), channels_(problem.c / problem.groups) {}
 
-    int64 source(int64 element) const {
-        const int64 tap = element % taps;
-        const int64 s = tap % problem.kernel[2];
-        const int64 r = tap / problem.kernel[2] % problem.kernel[1];
-        const int64 t = tap / (problem.kernel[2] * problem.kernel[1]);
-        return element / taps * problem.w_pitch[1] + t * problem.w_pitch[2] +
-               r * problem.w_pitch[3] + s * problem.w_pitch[4];
+    // Offsets of the next `count` elements.
+    void next(int64 count, int64* source, int64* packed) {
+        for (int64 i = 0; i < count; ++i) {
+            source[i] = c_ * problem_.w_pitch[1] + t_ * problem_.w_pitch[2] +
+                        r_ * problem_.w_pitch[3] + s_ * problem_.w_pitch[4];
+            packed[i] = tap_ * channels_ + c_;
+            step();
+        }
     }
 
-    int64 row(int64 element) const {
-        return element % taps * channels + element / taps;
+  private:
+    void step() {
+        ++tap_;
+        if (++s_ < problem_.kernel[2]) {
+            return;
+        }
+        s_ = 0;
+        if (++r_ < problem_.kernel[1]) {
+            return;
+        }
+        r_ = 0;
+        if (++t_ < problem_.kernel[0]) {
+            return;
+        }
+        t_ = 0;
+        tap_ = 0;
+        ++c_;
     }
+
+    const ConvProblem& problem_;
+    int64 channels_;
+    int64 c_ = 0;
+    int64 t_ = 0;
+    int64 r_ = 0;
+    int64 s_ = 0;
+    int64 tap_ = 0;
 };
 
-// One panel (or, with pitch 1 and width 1, one row): filters [first, first + count).
+// Where packed elements go: element * element_pitch + filter * filter_pitch.
+struct Order {
+    int64 element_pitch;
+    int64 filter_pitch;
+};
+
+// Packs `count` filters and fills up to `width` of them with zeros.
 template <class T>
-void pack_panel(
-    const Walk& walk,
+void pack_filters(
+    const ConvProblem& problem,
     const T* weight,
-    int64 filter_pitch,
     int64 count,
     int64 width,
-    T* panel) {
-    const int64 depth = walk.channels * walk.taps;
+    const Order& order,
+    T* packed) {
+    const int64 depth = problem.c / problem.groups * volume(problem.kernel);
     int64 source[BLOCK];
     int64 target[BLOCK];
+    Walk walk(problem);
     for (int64 begin = 0; begin < depth; begin += BLOCK) {
         const int64 block = std::min(BLOCK, depth - begin);
-        for (int64 i = 0; i < block; ++i) {
-            source[i] = walk.source(begin + i);
-            target[i] = walk.row(begin + i) * width;
-        }
-        for (int64 j = 0; j < count; ++j) {
-            const T* filter = weight + j * filter_pitch;
+        walk.next(block, source, target);
+        for (int64 j = 0; j < width; ++j) {
+            const T* filter = weight + j * problem.w_pitch[0];
+            T* to = packed + j * order.filter_pitch;
             for (int64 i = 0; i < block; ++i) {
-                panel[target[i] + j] = filter[source[i]];
-            }
-        }
-        for (int64 j = count; j < width; ++j) {
-            for (int64 i = 0; i < block; ++i) {
-                panel[target[i] + j] = T(0);
+                to[target[i] * order.element_pitch] =
+                    j < count ? filter[source[i]] : T(0);
             }
         }
     }
 }
+
+// Filters whose rows are packed together, to share the walk.
+constexpr int64 ROWS_TOGETHER = 16;
 
 } // namespace
 
@@ -74,18 +103,17 @@ void pack_filter_panels(
     const T* weight,
     bool parallel,
     T* packed) {
-    const Walk walk{problem, shape.channels, shape.taps};
     parallel_for(
         problem.groups * shape.panels, parallel, [&](int64 begin, int64 end, int) {
             for (int64 unit = begin; unit < end; ++unit) {
                 const int64 first = unit % shape.panels * shape.width;
                 const int64 filter = unit / shape.panels * shape.filters + first;
-                pack_panel(
-                    walk,
+                pack_filters(
+                    problem,
                     weight + filter * problem.w_pitch[0],
-                    problem.w_pitch[0],
                     std::min(shape.width, shape.filters - first),
                     shape.width,
+                    {.element_pitch = shape.width, .filter_pitch = 1},
                     packed + unit * shape.panel_elements());
             }
         });
@@ -94,19 +122,25 @@ void pack_filter_panels(
 template <class T>
 void pack_filter_rows(
     const ConvProblem& problem, const T* weight, bool parallel, T* rows) {
-    const int64 channels = problem.c / problem.groups;
-    const Walk walk{problem, channels, volume(problem.kernel)};
-    const int64 depth = channels * walk.taps;
-    parallel_for(problem.k, parallel, [&](int64 begin, int64 end, int) {
-        for (int64 k = begin; k < end; ++k) {
-            pack_panel(
-                walk, weight + k * problem.w_pitch[0], 0, 1, 1, rows + k * depth);
+    const int64 depth = problem.c / problem.groups * volume(problem.kernel);
+    const int64 units = ceil_div(problem.k, ROWS_TOGETHER);
+    parallel_for(units, parallel, [&](int64 begin, int64 end, int) {
+        for (int64 unit = begin; unit < end; ++unit) {
+            const int64 first = unit * ROWS_TOGETHER;
+            const int64 count = std::min(ROWS_TOGETHER, problem.k - first);
+            pack_filters(
+                problem,
+                weight + first * problem.w_pitch[0],
+                count,
+                count,
+                {.element_pitch = 1, .filter_pitch = depth},
+                rows + first * depth);
         }
     });
 }
 
-template void
-pack_filter_panels(const ConvProblem&, const FilterPanels&, const float*, bool, float*);
+template void pack_filter_panels(
+    const ConvProblem&, const FilterPanels&, const float*, bool, float*);
 template void pack_filter_panels(
     const ConvProblem&, const FilterPanels&, const double*, bool, double*);
 template void pack_filter_rows(const ConvProblem&, const float*, bool, float*);
