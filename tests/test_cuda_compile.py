@@ -13,12 +13,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from pyconv.problem import CONV_RECORD, POOL_RECORD
 
 from pyconv.cuda import KERNELS, module, source
 from pyconv.cuda.device import NOMINAL
 from pyconv.cuda.kernel import SHARED_BYTES, Kernel
 from pyconv.cuda.launch import CudaPlan, index_bits, make_plan, source_of
+from pyconv.problem import CONV_RECORD, POOL_RECORD
 from tests.emulation import emulator
 from tests.emulation.problems import (
     ConvCase,

@@ -12,6 +12,7 @@ from math import erf
 from typing import Any
 
 import numpy as np
+
 from pyconv.problem import ConvProblem, PoolProblem
 
 Array = np.ndarray[Any, Any]
