@@ -139,8 +139,8 @@ void pack_filter_rows(
     });
 }
 
-template void pack_filter_panels(
-    const ConvProblem&, const FilterPanels&, const float*, bool, float*);
+template void
+pack_filter_panels(const ConvProblem&, const FilterPanels&, const float*, bool, float*);
 template void pack_filter_panels(
     const ConvProblem&, const FilterPanels&, const double*, bool, double*);
 template void pack_filter_rows(const ConvProblem&, const float*, bool, float*);
