@@ -189,6 +189,7 @@ def conv_problem(layer: Layer, arrays: dict[str, Any]) -> Any:
         pad_after=triple(0, layer.padding),
         output=triple(1, layer.output),
         padding_mode=0,
+        accuracy=1,
         activation=0,
         has_bias=int(arrays["bias"] is not None),
         has_residual=0,

@@ -14,6 +14,7 @@ from pyconv.control import (
 from pyconv.convolution import conv1d, conv2d, conv3d
 from pyconv.errors import BackendUnavailable, ShapeError, UnsupportedAlgorithm
 from pyconv.inspection import Explanation, Info, explain, info
+from pyconv.layers import Conv1d, Conv2d, Conv3d
 from pyconv.pooling import avg_pool2d, max_pool2d
 from pyconv.protocols import Candidate, Event
 from pyconv.recording import CallRecord, trace
@@ -22,6 +23,9 @@ __all__ = [
     "BackendUnavailable",
     "CallRecord",
     "Candidate",
+    "Conv1d",
+    "Conv2d",
+    "Conv3d",
     "Event",
     "Explanation",
     "Info",

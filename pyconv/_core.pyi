@@ -19,6 +19,7 @@ class _Candidate(TypedDict):
     summary: str
     reason: str
     cost_us: float
+    pack_us: float
     workspace_bytes: int
     flops: int
     bytes: _Bytes
@@ -56,7 +57,16 @@ class ConvPlan:
     @property
     def workspace_bytes(self) -> int: ...
     @property
+    def packed_bytes(self) -> int: ...
+    @property
+    def packing(self) -> str: ...
+    @property
     def blocking(self) -> dict[str, int]: ...
+
+@final
+class PackedWeight:
+    @property
+    def nbytes(self) -> int: ...
 
 @final
 class PoolPlan:
@@ -76,6 +86,7 @@ def machine() -> _Machine: ...
 def conv_algorithms() -> tuple[tuple[str, str], ...]: ...
 def conv_candidates(record: bytes) -> list[_Candidate]: ...
 def conv_plan(record: bytes, algorithm: str) -> ConvPlan: ...
+def conv_pack(plan: ConvPlan, weight: _Array) -> PackedWeight | None: ...
 def conv_run(
     plan: ConvPlan,
     x: _Array,
@@ -83,6 +94,7 @@ def conv_run(
     bias: _Array | None,
     residual: _Array | None,
     y: _Array,
+    packed: PackedWeight | None = None,
 ) -> None: ...
 def pool_algorithms() -> tuple[tuple[str, str], ...]: ...
 def pool_candidates(record: bytes) -> list[_Candidate]: ...
@@ -118,6 +130,7 @@ def conv_cached(
 ) -> _Array | None: ...
 def conv_remember(
     plan: ConvPlan,
+    packed: PackedWeight | None,
     out_shape: tuple[int, ...],
     out_order: tuple[int, ...] | None,
     rank: object,

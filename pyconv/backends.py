@@ -65,10 +65,22 @@ class CudaBackend:
         """Allocate a device array."""
         return self._cuda.empty(shape, order, dtype)
 
+    def pack(self, plan: Any, weight: Any) -> Any:
+        """Pack nothing: the kernels read weights as they are."""
+        del plan, weight
+
     def run_conv(
-        self, plan: Any, x: Any, weight: Any, bias: Any, residual: Any, y: Any
+        self,
+        plan: Any,
+        x: Any,
+        weight: Any,
+        bias: Any,
+        residual: Any,
+        y: Any,
+        packed: Any,
     ) -> None:
         """Launch a convolution on the current stream."""
+        del packed
         self._cuda.run(plan, x, weight, bias, residual, y, None)
 
     def run_pool(self, plan: Any, x: Any, y: Any, indices: Any) -> None:

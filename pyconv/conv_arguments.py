@@ -22,8 +22,8 @@ from pyconv.arrays import (
 )
 from pyconv.errors import ShapeError
 from pyconv.parameters import check_size, choice, integer, paddings, per_axis
-from pyconv.planning import ACCURACIES
 from pyconv.problem import (
+    ACCURACIES,
     ACTIVATIONS,
     DTYPES,
     PADDING_MODES,
@@ -169,7 +169,7 @@ def prepare(
     group_count = integer("groups", groups, 1)
     mode = choice("padding_mode", padding_mode, PADDING_MODES)
     act = choice("activation", activation, ACTIVATIONS)
-    choice("accuracy", accuracy, ACCURACIES)
+    level = choice("accuracy", accuracy, ACCURACIES)
     if not isinstance(algorithm, str):
         raise TypeError(f"algorithm must be a string, not {type(algorithm).__name__}")
     xs = axes.view(x)
@@ -219,6 +219,7 @@ def prepare(
         output=_triple(window.output, 1),
         padding_mode=mode,
         activation=act,
+        accuracy=level,
         has_bias=int(bias is not None),
         has_residual=int(residual is not None),
         x_pitch=pitches(operands["x"]),

@@ -41,7 +41,7 @@ def _conv(rank: int, *raw: Any) -> Any:
     choice_made = call.choose()
     y = run_conv(call, choice_made)
     if call.cacheable:
-        _core.conv_remember(choice_made.plan, call.shape, call.order, rank, *raw)
+        _core.conv_remember(choice_made.plan, None, call.shape, call.order, rank, *raw)
     return y
 
 

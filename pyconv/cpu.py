@@ -49,11 +49,22 @@ class CpuBackend:
         """Allocate an array; large ones come from the output pool."""
         return _core.empty(shape, order, dtype)
 
+    def pack(self, plan: Any, weight: Any) -> Any:
+        """Rearrange weights as the plan reads them; None where it reads them as is."""
+        return _core.conv_pack(plan, weight)
+
     def run_conv(
-        self, plan: Any, x: Any, weight: Any, bias: Any, residual: Any, y: Any
+        self,
+        plan: Any,
+        x: Any,
+        weight: Any,
+        bias: Any,
+        residual: Any,
+        y: Any,
+        packed: Any,
     ) -> None:
         """Run a convolution on five-axis views."""
-        _core.conv_run(plan, x, weight, bias, residual, y)
+        _core.conv_run(plan, x, weight, bias, residual, y, packed)
 
     def run_pool(self, plan: Any, x: Any, y: Any, indices: Any) -> None:
         """Run a pooling on five-axis views."""

@@ -11,6 +11,7 @@ import numpy as np
 
 from pyconv import _core, conv_arguments, convolution, pooling
 from pyconv.backends import cuda_unavailable, requested_device
+from pyconv.layers import Layer
 from pyconv.planning import candidates, pick, plan_cache_info
 from pyconv.protocols import Candidate, Event, Problem
 
@@ -81,7 +82,7 @@ class Explanation:
                 f"{self.compulsory_bytes / 1e6:.4g} MB"
             ),
             (
-                f"  {'algorithm':<14}{'cost us':>12}{'L1 MB':>10}{'L2 MB':>10}"
+                f"  {'algorithm':<14}{'cost us':>12}{'pack us':>10}{'L1 MB':>10}{'L2 MB':>10}"
                 f"{'DRAM MB':>10}{'scratch MB':>12}{'L1/compulsory':>15}"
             ),
         ]
@@ -92,7 +93,7 @@ class Explanation:
                 continue
             sizes = [one.bytes[level] / 1e6 for level in ("l1", "l2", "dram")]
             lines.append(
-                f"{mark} {one.name:<14}{one.cost_us:>12.4g}"
+                f"{mark} {one.name:<14}{one.cost_us:>12.4g}{one.pack_us:>10.4g}"
                 + "".join(f"{size:>10.4g}" for size in sizes)
                 + f"{one.workspace_bytes / 1e6:>12.4g}{self.redundancy(one.name):>15.3g}"
             )
@@ -180,7 +181,7 @@ def explain(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Explanat
     Parameters
     ----------
     function : callable
-        conv1d, conv2d, conv3d, max_pool2d or avg_pool2d.
+        conv1d, conv2d, conv3d, max_pool2d, avg_pool2d, or a layer such as Conv2d.
     *args, **kwargs
         Its arguments; only shapes, dtypes and strides of arrays matter.
 
@@ -204,12 +205,15 @@ def explain(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Explanat
     >>> pc.explain(pc.conv2d, x, w, padding=1).chosen
     'direct'
     """
-    reader = _READERS.get(function)
+    layer = function if isinstance(function, Layer) else None
+    reader = layer.explained if layer is not None else _READERS.get(function)
     if reader is None:
         names = ", ".join(known.__name__ for known in _READERS)
-        raise TypeError(f"explain takes one of {names}, got {function!r:.60}")
+        raise TypeError(
+            f"explain takes one of {names} or a layer, got {function!r:.60}"
+        )
     call = reader(*args, **kwargs)
-    chosen, _ = pick(call.problem, call.backend, call.algorithm)
+    chosen, _ = pick(call.problem, call.backend, call.algorithm, layer is not None)
     return Explanation(
         operation=call.name,
         problem=call.problem,

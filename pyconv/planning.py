@@ -15,8 +15,6 @@ from pyconv.protocols import Backend, Candidate, Problem
 
 __all__ = ["Choice", "candidates", "choose", "plan_cache_info"]
 
-ACCURACIES = {"strict": 0, "default": 1, "fast": 2}
-
 
 class Choice(NamedTuple):
     """A plan and the candidate it was made from."""
@@ -45,9 +43,12 @@ def candidates(problem: Problem, backend: Backend) -> tuple[Candidate, ...]:
 
 
 def pick(
-    problem: Problem, backend: Backend, algorithm: str
+    problem: Problem, backend: Backend, algorithm: str, keeps_weights: bool = False
 ) -> tuple[Candidate, tuple[Candidate, ...]]:
-    """Choose among the candidates; UnsupportedAlgorithm with every reason if none can."""
+    """Choose among the candidates; UnsupportedAlgorithm with every reason if none can.
+
+    A layer that keeps its packed weights does not count the packing.
+    """
     found = candidates(problem, backend)
     if algorithm == "auto":
         able = [one for one in found if one.supported]
@@ -57,7 +58,7 @@ def pick(
             )
         # The reference rounds its sums in an order of its own, so the choice between it
         # and another, which may turn on the batch, would show in the result.
-        return min(able, key=lambda one: (one.name == "reference", one.cost_us)), found
+        return min(able, key=lambda one: _rank(one, keeps_weights)), found
     for one in found:
         if one.name == algorithm:
             if one.supported:
@@ -72,22 +73,38 @@ def pick(
     )
 
 
+def _rank(one: Candidate, keeps_weights: bool) -> tuple[bool, float]:
+    """Order candidates: cheapest first, the reference last."""
+    cost = one.cost_us if keeps_weights else one.cost_us + one.pack_us
+    return one.name == "reference", cost
+
+
 def _reasons(found: Any) -> str:
     """One line per candidate."""
     return "".join(f"\n  {one.name}: {one.reason or 'can do it'}" for one in found)
 
 
 @lru_cache(maxsize=512)
-def _choose(problem: Problem, backend: Backend, algorithm: str, variant: str) -> Choice:
+def _choose(
+    problem: Problem,
+    backend: Backend,
+    algorithm: str,
+    keeps_weights: bool,
+    variant: str,
+) -> Choice:
     """Plan once; `variant` is part of the key."""
     del variant
-    candidate, _ = pick(problem, backend, algorithm)
+    candidate, _ = pick(problem, backend, algorithm, keeps_weights)
     return Choice(backend.plan(problem, candidate.name), candidate)
 
 
-def choose(problem: Problem, backend: Backend, algorithm: str) -> Choice:
+def choose(
+    problem: Problem, backend: Backend, algorithm: str, keeps_weights: bool = False
+) -> Choice:
     """Return the plan for a problem, from the cache where it has been made before."""
-    return _choose(_at_least_one(problem), backend, algorithm, backend.variant())
+    return _choose(
+        _at_least_one(problem), backend, algorithm, keeps_weights, backend.variant()
+    )
 
 
 def plan_cache_info() -> dict[str, int]:

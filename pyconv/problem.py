@@ -15,6 +15,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 __all__ = [
+    "ACCURACIES",
     "ACTIVATIONS",
     "CONV_RECORD",
     "DTYPES",
@@ -44,6 +45,7 @@ ACTIVATIONS = {
     "gelu": 6,
     "silu": 7,
 }
+ACCURACIES = {"strict": 0, "default": 1, "fast": 2}
 POOL_KINDS = {"max": 0, "average": 1}
 
 _WIDE = {"Triple": (3,), "Pitches": (5,)}
@@ -78,6 +80,7 @@ class ConvProblem:
     output: Triple
     padding_mode: int
     activation: int
+    accuracy: int
     has_bias: int
     has_residual: int
     x_pitch: Pitches

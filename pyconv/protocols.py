@@ -50,7 +50,10 @@ class Candidate:
     reason : str
         Why it refuses; empty when it can.
     cost_us : float
-        Estimated time in microseconds on this machine.
+        Estimated time in microseconds on this machine, packing of weights excepted.
+    pack_us : float
+        Estimated time to pack the weights: paid at every functional call, once by a
+        layer that keeps them (`Conv2d`).
     workspace_bytes : int
         Scratch memory.
     flops : int
@@ -63,6 +66,7 @@ class Candidate:
     summary: str
     reason: str
     cost_us: float
+    pack_us: float
     workspace_bytes: int
     flops: int
     bytes: Mapping[str, int]
@@ -118,10 +122,21 @@ class Backend(Protocol):
         """Allocate an array; `order` lists its axes from slowest to fastest."""
         ...
 
+    def pack(self, plan: Any, weight: Any) -> Any:
+        """Rearrange a five-axis weight as the plan reads it; None where it does not."""
+        ...
+
     def run_conv(
-        self, plan: Any, x: Any, weight: Any, bias: Any, residual: Any, y: Any
+        self,
+        plan: Any,
+        x: Any,
+        weight: Any,
+        bias: Any,
+        residual: Any,
+        y: Any,
+        packed: Any,
     ) -> None:
-        """Run a convolution on five-axis views."""
+        """Run a convolution on five-axis views; `packed` is pack()'s, or None."""
         ...
 
     def run_pool(self, plan: Any, x: Any, y: Any, indices: Any) -> None:

@@ -44,9 +44,9 @@ class Call:
             self.backend.name == "cpu" and not self.road.events and self.problem.n > 0
         )
 
-    def choose(self) -> Choice:
+    def choose(self, keeps_weights: bool = False) -> Choice:
         """Pick the algorithm and make its plan, or find it."""
-        return choose(self.problem, self.backend, self.algorithm)
+        return choose(self.problem, self.backend, self.algorithm, keeps_weights)
 
     def allocate(self, dtype: Any) -> Array:
         """Allocate an array of the output's shape and memory order."""
@@ -106,8 +106,8 @@ def _target(call: Call, dtype: Any) -> Array:
     return call.allocate(dtype)
 
 
-def run_conv(call: Call, choice: Choice) -> Array:
-    """Run a planned convolution; returns the user's result."""
+def run_conv(call: Call, choice: Choice, packed: Any = None) -> Array:
+    """Run a planned convolution, `packed` its packed weights; returns the result."""
     y = _target(call, call.road.dtype)
     operands = call.operands
     if call.problem.n > 0:
@@ -118,6 +118,7 @@ def run_conv(call: Call, choice: Choice) -> Array:
             operands["bias"],
             operands["residual"],
             call.layout.view(y),
+            packed,
         )
     return call.finish(choice, y)
 

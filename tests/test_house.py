@@ -21,7 +21,7 @@ CSRC = ROOT / "csrc"
 
 # From the top of the road to its foot: a module imports only what stands below it, or
 # beside it in its own package.
-PUBLIC = ("convolution", "pooling", "grad", "signal", "ndimage")
+PUBLIC = ("convolution", "layers", "pooling", "grad", "signal", "ndimage")
 LEVELS: tuple[tuple[str, ...], ...] = (
     ("__main__",),
     ("cli",),

@@ -56,7 +56,7 @@ def test_explain_chooses_the_cheapest_and_the_call_takes_it() -> None:
             able = [
                 c for c in told.candidates if not c.reason and c.name != "reference"
             ]
-            assert told.chosen == min(able, key=lambda c: c.cost_us).name
+            assert told.chosen == min(able, key=lambda c: c.cost_us + c.pack_us).name
             with pc.trace() as calls:
                 CONV[case.rank](view, w, **case.options)
             assert [call.algorithm for call in calls] == [told.chosen]

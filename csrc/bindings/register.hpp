@@ -93,11 +93,16 @@ pybind11::dict candidate(
             "summary"_a = algorithm.summary,
             "reason"_a = reason,
             "cost_us"_a = 0.0,
+            "pack_us"_a = 0.0,
             "workspace_bytes"_a = 0,
             "flops"_a = 0,
             "bytes"_a = pybind11::dict("l1"_a = 0, "l2"_a = 0, "dram"_a = 0));
     }
     const auto movement = algorithm.movement(problem, isa, host);
+    double pack_us = 0.0;
+    if constexpr (requires { algorithm.pack_us; }) {
+        pack_us = algorithm.pack_us(problem, isa, host);
+    }
     const auto whole = [](double value) {
         return pybind11::int_(pybind11::float_(value));
     };
@@ -106,6 +111,7 @@ pybind11::dict candidate(
         "summary"_a = algorithm.summary,
         "reason"_a = "",
         "cost_us"_a = algorithm.cost_us(problem, isa, host),
+        "pack_us"_a = pack_us,
         "workspace_bytes"_a = algorithm.plan(problem, isa, host).workspace_bytes,
         "flops"_a = whole(movement.flops),
         "bytes"_a = pybind11::dict(

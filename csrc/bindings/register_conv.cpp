@@ -4,6 +4,7 @@
 #include "bindings/arrays.hpp"
 #include "bindings/fast_call.hpp"
 #include "core/machine.hpp"
+#include "core/memory.hpp"
 #include "cpu/algorithm.hpp"
 #include "cpu/isa/registry.hpp"
 #include "cpu/plan.hpp"
@@ -11,6 +12,7 @@
 
 #include <memory>
 #include <string>
+#include <utility>
 
 namespace py = pybind11;
 
@@ -18,6 +20,47 @@ namespace pyconv::bindings {
 namespace {
 
 constexpr std::uint64_t OPERATION = 1; // of the call cache's keys
+
+// Packed weights that a layer keeps.
+class PackedWeight {
+  public:
+    PackedWeight(const ConvPlan& plan, const void* weight)
+        : data_(output_allocate(static_cast<std::size_t>(plan.packed_bytes))),
+          packing_(plan.packing), bytes_(plan.packed_bytes) {
+        plan.algorithm->pack(plan, weight, data_);
+    }
+    ~PackedWeight() { output_release(data_); }
+    PackedWeight(const PackedWeight&) = delete;
+    PackedWeight& operator=(const PackedWeight&) = delete;
+
+    const void* data() const { return data_; }
+    long long bytes() const { return bytes_; }
+    bool fits(const ConvPlan& plan) const {
+        return packing_ == plan.packing && bytes_ == plan.packed_bytes;
+    }
+
+  private:
+    void* data_;
+    std::string packing_;
+    long long bytes_;
+};
+
+// What the call cache keeps of a convolution.
+struct PlannedConv {
+    std::shared_ptr<const ConvPlan> plan;
+    std::shared_ptr<const PackedWeight> packed; // or null
+
+    const void* packed_data() const { return packed ? packed->data() : nullptr; }
+};
+
+// Throws std::invalid_argument unless the packed weights were made for such a plan.
+PlannedConv planned(
+    std::shared_ptr<const ConvPlan> plan, std::shared_ptr<const PackedWeight> packed) {
+    if (packed && !packed->fits(*plan)) {
+        throw std::invalid_argument("the packed weights were made for another plan");
+    }
+    return PlannedConv{.plan = std::move(plan), .packed = std::move(packed)};
+}
 
 // Positions in a fast call.
 enum Argument : std::size_t {
@@ -47,13 +90,34 @@ std::shared_ptr<ConvPlan> plan(const py::bytes& record, const std::string& algor
         machine()));
 }
 
+std::shared_ptr<PackedWeight> pack(const ConvPlan& plan, const py::object& weight) {
+    const ConvProblem& problem = plan.problem;
+    if (plan.packed_bytes == 0) {
+        return nullptr;
+    }
+    check_array(
+        "weight",
+        weight,
+        type_number_of(problem.dtype),
+        problem.k * (problem.c / problem.groups) * volume(problem.kernel));
+    const void* data = data_of(weight.ptr());
+    std::shared_ptr<PackedWeight> packed;
+    if (!run_released([&] { packed = std::make_shared<PackedWeight>(plan, data); })) {
+        throw py::error_already_set();
+    }
+    return packed;
+}
+
 void run(
-    const ConvPlan& plan,
+    const std::shared_ptr<ConvPlan>& given_plan,
     const py::object& x,
     const py::object& weight,
     const py::object& bias,
     const py::object& residual,
-    const py::object& y) {
+    const py::object& y,
+    const std::shared_ptr<PackedWeight>& packed) {
+    const PlannedConv call = planned(given_plan, packed);
+    const ConvPlan& plan = *call.plan;
     const ConvProblem& problem = plan.problem;
     const int type = type_number_of(problem.dtype);
     const long long outputs = problem.n * problem.k * volume(problem.output);
@@ -73,6 +137,7 @@ void run(
     const ConvTensors tensors{
         .x = data_of(x.ptr()),
         .weight = data_of(weight.ptr()),
+        .packed = call.packed_data(),
         .bias = problem.has_bias != 0 ? data_of(bias.ptr()) : nullptr,
         .residual = problem.has_residual != 0 ? data_of(residual.ptr()) : nullptr,
         .y = data_of(y.ptr()),
@@ -93,19 +158,21 @@ PyObject* cached(PyObject*, PyObject* const* values, Py_ssize_t count) {
         Py_RETURN_NONE;
     }
     // Our own share of the plan: another thread may evict the entry while we run.
-    const auto plan = std::static_pointer_cast<const ConvPlan>(call->plan);
-    PyObject* y = output_of(*call, given[OUT], type_number_of(plan->problem.dtype));
+    const auto conv = std::static_pointer_cast<const PlannedConv>(call->plan);
+    const ConvPlan& plan = *conv->plan;
+    PyObject* y = output_of(*call, given[OUT], type_number_of(plan.problem.dtype));
     if (y == nullptr) {
         return nullptr;
     }
     const ConvTensors tensors{
         .x = data_of(given[X]),
         .weight = data_of(given[WEIGHT]),
+        .packed = conv->packed_data(),
         .bias = data_of(given[BIAS]),
         .residual = data_of(given[RESIDUAL]),
         .y = data_of(y),
     };
-    if (!run_released([&] { plan->algorithm->run(*plan, tensors); })) {
+    if (!run_released([&] { plan.algorithm->run(plan, tensors); })) {
         Py_DECREF(y);
         return nullptr;
     }
@@ -113,17 +180,20 @@ PyObject* cached(PyObject*, PyObject* const* values, Py_ssize_t count) {
 }
 
 PyObject* remember(PyObject*, PyObject* const* values, Py_ssize_t count) {
-    if (!check_count("conv_remember", count, 3 + COUNT)) {
+    if (!check_count("conv_remember", count, 4 + COUNT)) {
         return nullptr;
     }
     try {
-        auto plan = py::handle(values[0]).cast<std::shared_ptr<ConvPlan>>();
-        const Arguments given(values + 3, COUNT);
-        if (!remember_call(OPERATION, std::move(plan), values[1], values[2], given)) {
+        auto call = std::make_shared<PlannedConv>(planned(
+            py::handle(values[0]).cast<std::shared_ptr<ConvPlan>>(),
+            py::handle(values[1]).cast<std::shared_ptr<PackedWeight>>()));
+        const Arguments given(values + 4, COUNT);
+        if (!remember_call(OPERATION, std::move(call), values[2], values[3], given)) {
             return nullptr;
         }
     } catch (const py::cast_error&) {
-        PyErr_SetString(PyExc_TypeError, "plan must be a ConvPlan");
+        PyErr_SetString(
+            PyExc_TypeError, "plan must be a ConvPlan, packed a PackedWeight or None");
         return nullptr;
     } catch (...) {
         set_python_error(std::current_exception());
@@ -154,10 +224,16 @@ void register_conv(py::module_& module) {
         .def_property_readonly(
             "isa", [](const ConvPlan& plan) { return plan.isa->name; })
         .def_readonly("workspace_bytes", &ConvPlan::workspace_bytes)
+        .def_readonly("packed_bytes", &ConvPlan::packed_bytes)
+        .def_readonly("packing", &ConvPlan::packing)
         .def_property_readonly("blocking", &blocking_of<ConvPlan>)
         .def("__repr__", [](const ConvPlan& plan) {
             return describe("ConvPlan", plan);
         });
+    py::class_<PackedWeight, std::shared_ptr<PackedWeight>>(
+        module, "PackedWeight", "Weights in the order that one kind of plan reads.")
+        .def_property_readonly("nbytes", &PackedWeight::bytes);
+    module.def("conv_pack", &pack, py::arg("plan"), py::arg("weight"));
     module.def("conv_algorithms", [] { return algorithm_names(conv_algorithms()); });
     module.def("conv_candidates", &candidates, py::arg("record"));
     module.def("conv_plan", &plan, py::arg("record"), py::arg("algorithm"));
@@ -169,7 +245,8 @@ void register_conv(py::module_& module) {
         py::arg("weight"),
         py::arg("bias").none(true),
         py::arg("residual").none(true),
-        py::arg("y"));
+        py::arg("y"),
+        py::arg("packed").none(true) = py::none());
     if (PyModule_AddFunctions(module.ptr(), fast_functions) < 0) {
         throw py::error_already_set();
     }

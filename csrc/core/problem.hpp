@@ -34,6 +34,9 @@ enum Activation : int64 {
     ACT_SILU = 7
 };
 
+// How far a result may lie from the direct sum's rounding.
+enum Accuracy : int64 { ACCURACY_STRICT = 0, ACCURACY_DEFAULT = 1, ACCURACY_FAST = 2 };
+
 enum PoolKind : int64 { POOL_MAX = 0, POOL_AVERAGE = 1 };
 
 struct ConvProblem {
@@ -51,6 +54,7 @@ struct ConvProblem {
     int64 output[3];
     int64 padding_mode;
     int64 activation;
+    int64 accuracy;
     int64 has_bias;
     int64 has_residual; // the residual has y's pitches
     int64 x_pitch[5];

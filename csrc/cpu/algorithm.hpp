@@ -24,6 +24,7 @@ struct Movement {
 struct ConvTensors {
     const void* x;
     const void* weight;
+    const void* packed;   // what pack() made of weight; null: run() packs for itself
     const void* bias;     // contiguous, or null
     const void* residual; // y's pitches, or null
     void* y;
@@ -41,7 +42,12 @@ struct ConvAlgorithm {
     std::string (*supports)(const ConvProblem&); // "" or the reason why not
     double (*cost_us)(const ConvProblem&, const IsaTable&, const Machine&);
     Movement (*movement)(const ConvProblem&, const IsaTable&, const Machine&);
+    // Rearranging the weights, which cost_us leaves out: a layer does it once.
+    double (*pack_us)(const ConvProblem&, const IsaTable&, const Machine&);
     ConvPlan (*plan)(const ConvProblem&, const IsaTable&, const Machine&);
+    // Fills plan.packed_bytes bytes, aligned to a line, with the weights as run() reads
+    // them; null where they are read as they are.
+    void (*pack)(const ConvPlan&, const void* weight, void* packed);
     void (*run)(const ConvPlan&, const ConvTensors&);
 };
 

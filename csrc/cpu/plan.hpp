@@ -28,6 +28,8 @@ struct ConvPlan {
     bool parallel;      // worth the cost of waking a thread
     Blocking blocking;  // the numbers above, by name
     int64 workspace_bytes;
+    int64 packed_bytes = 0; // of the packed weights; 0: nothing to keep
+    std::string packing{};  // names their order: plans of one layer may share them
 };
 
 struct PoolPlan {

@@ -57,6 +57,7 @@ def candidates(problem: Problem) -> list[dict[str, Any]]:
             "summary": kernel.summary,
             "reason": reason,
             "cost_us": 0.0,
+            "pack_us": 0.0,
             "workspace_bytes": 0,
             "flops": 0,
             "bytes": {"l1": 0, "l2": 0, "dram": 0},

@@ -110,6 +110,7 @@ def conv_problem(case: ConvCase, x: Array, weight: Array, y: Array) -> ConvProbl
         pad_after=case.after,
         output=(y.shape[2], y.shape[3], y.shape[4]),
         padding_mode=case.mode,
+        accuracy=1,
         activation=case.activation,
         has_bias=int(case.bias),
         has_residual=int(case.residual),

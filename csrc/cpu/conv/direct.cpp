@@ -132,9 +132,17 @@ void run_as(const ConvPlan& plan, const ConvTensors& tensors) {
     const Kernels<T>& kernels = kernels_of<T>(*plan.isa);
     const FilterPanels shape(problem, plan.vectors * kernels.lanes);
     ScratchFrame frame;
-    T* packed = frame.take<T>(shape.elements(problem.groups));
-    pack_filter_panels(
-        problem, shape, static_cast<const T*>(tensors.weight), plan.parallel, packed);
+    const auto* packed = static_cast<const T*>(tensors.packed);
+    if (packed == nullptr) {
+        T* scratch = frame.take<T>(shape.elements(problem.groups));
+        pack_filter_panels(
+            problem,
+            shape,
+            static_cast<const T*>(tensors.weight),
+            plan.parallel,
+            scratch);
+        packed = scratch;
+    }
     const Road<T> road{
         .plan = plan,
         .problem = problem,
@@ -158,6 +166,26 @@ void run(const ConvPlan& plan, const ConvTensors& tensors) {
         run_as<float>(plan, tensors);
     } else {
         run_as<double>(plan, tensors);
+    }
+}
+
+template <class T>
+void pack_as(const ConvPlan& plan, const void* weight, void* packed) {
+    const FilterPanels shape(
+        plan.problem, plan.vectors * kernels_of<T>(*plan.isa).lanes);
+    pack_filter_panels(
+        plan.problem,
+        shape,
+        static_cast<const T*>(weight),
+        plan.parallel,
+        static_cast<T*>(packed));
+}
+
+void pack(const ConvPlan& plan, const void* weight, void* packed) {
+    if (plan.problem.dtype == FLOAT32) {
+        pack_as<float>(plan, weight, packed);
+    } else {
+        pack_as<double>(plan, weight, packed);
     }
 }
 
@@ -187,13 +215,16 @@ double cost_us(const ConvProblem& problem, const IsaTable& isa, const Machine& h
         static_cast<double>(rows * vectors) * (problem.y_pitch[1] == 1 ? 4.0 : 20.0);
     const double panel_cycles = taps * tap_cycles + store_cycles + 40.0;
     const double aim_cycles = taps * rows * 2.0 + 60.0;
-    // Packing: about 1.5 cycles an element, once a call.
-    const double pack_cycles =
-        1.5 * static_cast<double>(shape.elements(problem.groups));
     const double cycles =
-        tiles * (static_cast<double>(shape.panels) * panel_cycles + aim_cycles) +
-        pack_cycles + 500.0;
+        tiles * (static_cast<double>(shape.panels) * panel_cycles + aim_cycles) + 500.0;
     return shared_us(cycles, problem, host);
+}
+
+double pack_us(const ConvProblem& problem, const IsaTable& isa, const Machine& host) {
+    const FilterPanels shape(
+        problem, vectors_of(problem, isa) * lanes_of(problem, isa));
+    return packing_us(
+        static_cast<double>(shape.elements(problem.groups)), problem, host);
 }
 
 Movement
@@ -227,7 +258,9 @@ const ConvAlgorithm conv_direct{
     .supports = supports,
     .cost_us = cost_us,
     .movement = movement,
+    .pack_us = pack_us,
     .plan = plan,
+    .pack = pack,
     .run = run,
 };
 
@@ -254,6 +287,8 @@ ConvPlan plan(const ConvProblem& problem, const IsaTable& isa, const Machine& ho
         .blocking = {{"mr", rows}, {"nr", shape.width}, {"filter_panels", group}},
         .workspace_bytes =
             shape.elements(problem.groups) * element_bytes(problem.dtype),
+        .packed_bytes = shape.elements(problem.groups) * element_bytes(problem.dtype),
+        .packing = "panels of " + std::to_string(shape.width),
     };
 }
 

@@ -165,6 +165,34 @@ struct Product {
     }
 };
 
+int64 packed_elements(const ConvPlan& plan) {
+    const ConvProblem& problem = plan.problem;
+    const FilterPanels shape(problem, plan.vectors * lanes_of(problem, *plan.isa));
+    return pixels_contiguous(problem) ? problem.k * shape.depth()
+                                      : shape.elements(problem.groups);
+}
+
+template <class T>
+void pack_as(const ConvPlan& plan, const void* weight, void* packed) {
+    const ConvProblem& problem = plan.problem;
+    const auto* from = static_cast<const T*>(weight);
+    auto* to = static_cast<T*>(packed);
+    if (pixels_contiguous(problem)) {
+        pack_filter_rows(problem, from, plan.parallel, to);
+    } else {
+        const FilterPanels shape(problem, plan.vectors * lanes_of(problem, *plan.isa));
+        pack_filter_panels(problem, shape, from, plan.parallel, to);
+    }
+}
+
+void pack(const ConvPlan& plan, const void* weight, void* packed) {
+    if (plan.problem.dtype == FLOAT32) {
+        pack_as<float>(plan, weight, packed);
+    } else {
+        pack_as<double>(plan, weight, packed);
+    }
+}
+
 template <class T>
 void run_as(const ConvPlan& plan, const ConvTensors& tensors) {
     const ConvProblem& problem = plan.problem;
@@ -183,18 +211,16 @@ void run_as(const ConvPlan& plan, const ConvTensors& tensors) {
         .y = static_cast<T*>(tensors.y),
     };
     const auto* x = static_cast<const T*>(tensors.x);
-    const auto* weight = static_cast<const T*>(tensors.weight);
     const bool by_filter = pixels_contiguous(problem);
     const int64 pixel_panels = ceil_div(product.pixels, shape.width);
     ScratchFrame frame;
     T* matrix = frame.take<T>(
         product.depth * (by_filter ? pixel_panels * shape.width : product.pixels));
-    T* packed = frame.take<T>(
-        by_filter ? problem.k * product.depth : shape.elements(problem.groups));
-    if (by_filter) {
-        pack_filter_rows(problem, weight, plan.parallel, packed);
-    } else {
-        pack_filter_panels(problem, shape, weight, plan.parallel, packed);
+    const auto* packed = static_cast<const T*>(tensors.packed);
+    if (packed == nullptr) {
+        T* scratch = frame.take<T>(packed_elements(plan));
+        pack_as<T>(plan, tensors.weight, scratch);
+        packed = scratch;
     }
     for (int64 unit = 0; unit < problem.n * problem.groups; ++unit) {
         const int64 n = unit / problem.groups;
@@ -274,14 +300,18 @@ double cost_us(const ConvProblem& problem, const IsaTable& isa, const Machine& h
     // The matrix is written at about 8 bytes a cycle and read back once.
     const double samples = static_cast<double>(problem.n * problem.groups);
     const double matrix_cycles = matrix_bytes(problem) / 8.0;
-    const double pack_cycles = 1.5 * bytes_of_weight(problem) /
-                               static_cast<double>(element_bytes(problem.dtype));
-    const double cycles =
-        samples * (tiles * tile_cycles + 1.5 * matrix_cycles) + pack_cycles + 500.0;
+    const double cycles = samples * (tiles * tile_cycles + 1.5 * matrix_cycles) + 500.0;
     // Two rounds of threads a sample.
     const double rounds = problem.n > 1 ? 2.0 * (samples - 1.0) * FORK_JOIN_US : 0.0;
     return shared_us(cycles, problem, host) +
            (products_of(problem) < PARALLEL_PRODUCTS ? 0.0 : rounds);
+}
+
+double pack_us(const ConvProblem& problem, const IsaTable&, const Machine& host) {
+    return packing_us(
+        bytes_of_weight(problem) / static_cast<double>(element_bytes(problem.dtype)),
+        problem,
+        host);
 }
 
 Movement
@@ -322,7 +352,9 @@ const ConvAlgorithm conv_im2col{
     .supports = supports,
     .cost_us = cost_us,
     .movement = movement,
+    .pack_us = pack_us,
     .plan = plan,
+    .pack = pack,
     .run = run,
 };
 
@@ -357,6 +389,8 @@ ConvPlan plan(const ConvProblem& problem, const IsaTable& isa, const Machine& ho
              {"kc", shape.depth()},
              {by_filter ? "pixel_panels" : "filter_panels", group}},
         .workspace_bytes = (matrix + packed) * bytes,
+        .packed_bytes = packed * bytes,
+        .packing = by_filter ? "rows" : "panels of " + std::to_string(shape.width),
     };
 }
 

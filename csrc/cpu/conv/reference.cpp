@@ -129,12 +129,14 @@ const ConvAlgorithm conv_reference{
     .supports = supports,
     .cost_us = cost_us,
     .movement = movement,
+    .pack_us = [](const ConvProblem&, const IsaTable&, const Machine&) { return 0.0; },
     .plan =
         [](const ConvProblem& problem, const IsaTable& isa, const Machine& host) {
             ConvPlan made = plan(problem, isa, host);
             made.algorithm = &conv_reference;
             return made;
         },
+    .pack = nullptr,
     .run = run,
 };
 
