@@ -17,6 +17,7 @@ class _Bytes(TypedDict):
 class _Candidate(TypedDict):
     name: str
     summary: str
+    rounding: str
     reason: str
     cost_us: float
     pack_us: float

@@ -11,6 +11,7 @@ from functools import lru_cache
 from typing import Any, NamedTuple
 
 from pyconv.errors import UnsupportedAlgorithm
+from pyconv.problem import ConvProblem
 from pyconv.protocols import Backend, Candidate, Problem
 
 __all__ = ["Choice", "candidates", "choose", "plan_cache_info"]
@@ -56,9 +57,9 @@ def pick(
             raise UnsupportedAlgorithm(
                 f"no {backend.name} algorithm can do this:{_reasons(found)}"
             )
-        # The reference rounds its sums in an order of its own, so the choice between it
-        # and another, which may turn on the batch, would show in the result.
-        return min(able, key=lambda one: _rank(one, keeps_weights)), found
+        rounding = _rounding(problem, backend, keeps_weights)
+        alike = [one for one in able if one.rounding == rounding] or able
+        return min(alike, key=lambda one: _rank(one, keeps_weights)), found
     for one in found:
         if one.name == algorithm:
             if one.supported:
@@ -71,6 +72,20 @@ def pick(
     raise UnsupportedAlgorithm(
         f"algorithm must be 'auto' or one of {names}, got {algorithm!r:.60}"
     )
+
+
+def _rounding(problem: Problem, backend: Backend, keeps_weights: bool) -> str:
+    """Choose how results are rounded, for one sample in one memory order.
+
+    Algorithms that round alike may be exchanged for each other freely; between the
+    others neither the batch nor the order of memory may decide, or it would show.
+    """
+    if isinstance(problem, ConvProblem):
+        problem = problem.sample()
+    able = [one for one in candidates(problem, backend) if one.supported]
+    if not able:
+        return ""
+    return min(able, key=lambda one: _rank(one, keeps_weights)).rounding
 
 
 def _rank(one: Candidate, keeps_weights: bool) -> tuple[bool, float]:

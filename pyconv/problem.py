@@ -9,7 +9,7 @@ is exact here (Python integers cannot overflow) and happens nowhere else.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any, ClassVar
 
 import numpy as np
@@ -93,6 +93,16 @@ class ConvProblem:
         """Return the struct as a NumPy structured scalar, byte for byte."""
         return _scalar(self, CONV_RECORD)
 
+    def sample(self) -> ConvProblem:
+        """Return the same for a batch of one, channels last, without gaps."""
+        return replace(
+            self,
+            n=1,
+            x_pitch=_channels_last(self.c, self.input),
+            y_pitch=_channels_last(self.k, self.output),
+            w_pitch=_channels_first(self.c // self.groups, self.kernel),
+        )
+
     @property
     def itemsize(self) -> int:
         """Bytes of one element."""
@@ -175,6 +185,18 @@ def _scalar(problem: Any, record: np.dtype[np.void]) -> np.void:
     values = tuple(getattr(problem, name) for name in record.names or ())
     scalar: np.void = np.array([values], dtype=record)[0]
     return scalar
+
+
+def _channels_last(channels: int, extents: Triple) -> Pitches:
+    """Pitches of (n, c, d, h, w) when c is fastest."""
+    _, h, w = extents
+    return (_volume(extents) * channels, 1, h * w * channels, w * channels, channels)
+
+
+def _channels_first(channels: int, extents: Triple) -> Pitches:
+    """Pitches of (n, c, d, h, w) when w is fastest."""
+    _, h, w = extents
+    return (channels * _volume(extents), _volume(extents), h * w, w, 1)
 
 
 def _volume(extents: Triple) -> int:

@@ -47,6 +47,8 @@ class Candidate:
     ----------
     name, summary : str
         The algorithm.
+    rounding : str
+        Algorithms that agree here return the same bits.
     reason : str
         Why it refuses; empty when it can.
     cost_us : float
@@ -64,6 +66,7 @@ class Candidate:
 
     name: str
     summary: str
+    rounding: str
     reason: str
     cost_us: float
     pack_us: float

@@ -174,6 +174,42 @@ class Answer:
         return float(np.max(error / self.bound))
 
 
+def winograd_amplification(pairs: tuple[float, ...], m: int, r: int) -> float:
+    """Largest sum over the points of |A| max|G| sum|B|, in one dimension.
+
+    The transforms are built here from the points alone, by Toom and Cook's recipe.
+    """
+    points = [0.0, *(sign * p for p in pairs for sign in (1, -1))]
+    n = m + r - 1
+    assert len(points) == n - 1
+    products = np.zeros(n)
+    for i, point in enumerate(points):
+        others = [q for j, q in enumerate(points) if j != i]
+        norm = math.prod(point - q for q in others)
+        products[i] = max(abs(point**t / norm) for t in range(r))
+        products[i] *= np.abs(np.poly(others)).sum()
+    products[n - 1] = np.abs(np.poly(points)).sum()
+    outputs = np.zeros((n, m))
+    outputs[: n - 1] = [[abs(point**i) for i in range(m)] for point in points]
+    outputs[n - 1, m - 1] = 1
+    return float((products @ outputs).max())
+
+
+# Points and sizes of csrc/cpu/micro/winograd.hpp: pairs, m, r, dimensions.
+WINOGRAD_FORMS = (
+    ((1.0,), 2, 3, 2),
+    ((0.75, 1.5), 4, 3, 2),
+    ((0.75, 1.5), 4, 3, 1),
+    ((0.5, 1.0, 2.0), 4, 5, 1),
+    ((0.5, 1.0, 2.0), 2, 7, 1),
+)
+WINOGRAD_AMPLIFICATION = max(
+    winograd_amplification(pairs, m, r) ** dimensions
+    for pairs, m, r, dimensions in WINOGRAD_FORMS
+)
+WINOGRAD_STEPS = 40  # roundings of the three transforms in a row
+
+
 def conv(
     x: Array,
     w: Array,
@@ -186,8 +222,13 @@ def conv(
     padding_mode: str = "zeros",
     activation: str | None = None,
     residual: Array | None = None,
+    winograd: bool = False,
 ) -> Answer:
-    """Convolution of a logical (N, C, *spatial) with (K, C/G, *kernel)."""
+    """Convolution of a logical (N, C, *spatial) with (K, C/G, *kernel).
+
+    With `winograd` the bound is that of its transforms: whatever lies in a tile rounds
+    with all of it, so each element's bound follows the largest inputs of its sample.
+    """
     dtype, rank, kernel = x.dtype, w.ndim - 2, w.shape[2:]
     steps, holes = triple(stride, rank), triple(dilation, rank)
     pad = pairs(padding, x.shape[2:], kernel, steps, holes)
@@ -197,6 +238,16 @@ def conv(
     value = _direct_sum(patches, taps, groups)
     scale = _direct_sum(np.abs(patches), np.abs(taps), groups)
     terms = math.prod(w.shape[1:])
+    if winograd:
+        space = tuple(range(2, 2 + rank))
+        largest = np.abs(patches).max(axis=(*space, *(a + rank for a in space)))
+        heavy = np.abs(taps).sum(axis=space).reshape(groups, -1, w.shape[1])
+        of_group = largest.reshape(len(x), groups, -1)
+        product = np.einsum("ngc,gkc->ngk", of_group, heavy).reshape(len(x), -1)
+        scale = np.broadcast_to(
+            product.reshape(*product.shape, *(1,) * rank), scale.shape
+        )
+        scale, terms = WINOGRAD_AMPLIFICATION * scale, terms + WINOGRAD_STEPS
     if bias is not None:
         column = bias.astype(truth).reshape(-1, *(1,) * rank)
         value, scale, terms = value + column, scale + np.abs(column), terms + 1

@@ -58,7 +58,9 @@ def test_convolutions(problem: Any, dtype: Any, order: str, seed: int) -> None:
     x_shape, w_shape, options, has_bias = problem
     x, w = normal(x_shape, dtype, seed), normal(w_shape, dtype, seed + 1)
     bias = normal(w_shape[:1], dtype, seed + 2) if has_bias else None
-    answer = oracle.conv(x, w, bias, **options)
+    answers = [
+        oracle.conv(x, w, bias, **options, winograd=own) for own in (False, True)
+    ]
     for algorithm in CONV_ALGORITHMS:
         try:
             y = CONV[w.ndim - 2](
@@ -67,6 +69,7 @@ def test_convolutions(problem: Any, dtype: Any, order: str, seed: int) -> None:
         except pc.UnsupportedAlgorithm:
             assert algorithm != "reference"
             continue
+        answer = answers[algorithm.startswith("winograd")]
         assert answer.worst(y) <= 1, algorithm
 
 

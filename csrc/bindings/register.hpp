@@ -87,10 +87,15 @@ pybind11::dict candidate(
     const Host& host) {
     using namespace pybind11::literals;
     const std::string reason = algorithm.supports(problem);
+    const char* rounding = "";
+    if constexpr (requires { algorithm.rounding; }) {
+        rounding = algorithm.rounding;
+    }
     if (!reason.empty()) {
         return pybind11::dict(
             "name"_a = algorithm.name,
             "summary"_a = algorithm.summary,
+            "rounding"_a = rounding,
             "reason"_a = reason,
             "cost_us"_a = 0.0,
             "pack_us"_a = 0.0,
@@ -109,6 +114,7 @@ pybind11::dict candidate(
     return pybind11::dict(
         "name"_a = algorithm.name,
         "summary"_a = algorithm.summary,
+        "rounding"_a = rounding,
         "reason"_a = "",
         "cost_us"_a = algorithm.cost_us(problem, isa, host),
         "pack_us"_a = pack_us,

@@ -39,6 +39,7 @@ struct PoolTensors {
 struct ConvAlgorithm {
     const char* name;
     const char* summary;
+    const char* rounding; // algorithms that agree here return the same bits
     std::string (*supports)(const ConvProblem&); // "" or the reason why not
     double (*cost_us)(const ConvProblem&, const IsaTable&, const Machine&);
     Movement (*movement)(const ConvProblem&, const IsaTable&, const Machine&);

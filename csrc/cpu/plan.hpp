@@ -25,6 +25,7 @@ struct ConvPlan {
     int vectors;        // in a register tile's row
     int64 filter_group; // filter panels whose weights stay in L2 together
     int64 pixel_group;  // pixel panels that stay in L2 together (im2col, NCHW)
+    int form = 0;       // which of the algorithm's variants
     bool parallel;      // worth the cost of waking a thread
     Blocking blocking;  // the numbers above, by name
     int64 workspace_bytes;

@@ -6,13 +6,20 @@ namespace pyconv {
 extern const ConvAlgorithm conv_reference;
 extern const ConvAlgorithm conv_im2col;
 extern const ConvAlgorithm conv_direct;
+extern const ConvAlgorithm conv_winograd;
+extern const ConvAlgorithm conv_winograd_staged;
 
 extern const PoolAlgorithm pool_reference;
 extern const PoolAlgorithm pool_direct;
 
 std::span<const ConvAlgorithm* const> conv_algorithms() {
     static constexpr const ConvAlgorithm* ALL[] = {
-        &conv_reference, &conv_im2col, &conv_direct};
+        &conv_reference,
+        &conv_im2col,
+        &conv_direct,
+        &conv_winograd,
+        &conv_winograd_staged,
+    };
     return ALL;
 }
 

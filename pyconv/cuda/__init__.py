@@ -55,6 +55,7 @@ def candidates(problem: Problem) -> list[dict[str, Any]]:
         entry: dict[str, Any] = {
             "name": kernel.name,
             "summary": kernel.summary,
+            "rounding": "direct",
             "reason": reason,
             "cost_us": 0.0,
             "pack_us": 0.0,

@@ -255,6 +255,7 @@ extern const ConvAlgorithm conv_direct;
 const ConvAlgorithm conv_direct{
     .name = "direct",
     .summary = "register tiles over pointers to the input, nothing materialised",
+    .rounding = "direct",
     .supports = supports,
     .cost_us = cost_us,
     .movement = movement,

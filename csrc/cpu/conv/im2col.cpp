@@ -349,6 +349,7 @@ extern const ConvAlgorithm conv_im2col;
 const ConvAlgorithm conv_im2col{
     .name = "im2col",
     .summary = "the matrix of patches written out, then a blocked matrix product",
+    .rounding = "direct",
     .supports = supports,
     .cost_us = cost_us,
     .movement = movement,

@@ -126,6 +126,7 @@ extern const ConvAlgorithm conv_reference;
 const ConvAlgorithm conv_reference{
     .name = "reference",
     .summary = "the definition: seven loops, one product at a time",
+    .rounding = "reference",
     .supports = supports,
     .cost_us = cost_us,
     .movement = movement,

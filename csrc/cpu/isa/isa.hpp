@@ -48,6 +48,58 @@ struct StoreTile {
     int64 activation;
 };
 
+// The forms of F(m, r): two-dimensional ones apply the transform along both axes.
+struct WinogradShape {
+    int dimensions;
+    int outputs; // m
+    int taps;    // r
+    int points;  // m + r - 1
+};
+
+inline constexpr int WINOGRAD_FORMS = 6;
+inline constexpr WinogradShape WINOGRAD_SHAPES[WINOGRAD_FORMS] = {
+    {2, 2, 3, 4}, {2, 4, 3, 6}, {2, 6, 3, 8}, {1, 4, 3, 6}, {1, 4, 5, 8}, {1, 2, 7, 8}};
+
+// One tile: at every point p (and every channel c) v[p * v_pitch + c]. Writes up to a
+// vector's width past the last channel.
+template <class T>
+struct WinogradInput {
+    const T* const* pixel; // of every point, row by row: its first channel
+    int64 channels;
+    T* v;
+    int64 v_pitch;
+};
+
+// One tile of one panel of filters, from the products at every point to pixels:
+// o[i * row_pitch + j * column_pitch + lane]. check += 0 * result, a vector.
+template <class T>
+struct WinogradOutput {
+    const T* m;
+    int64 m_pitch; // between points
+    int64 width;
+    T* o;
+    int64 row_pitch;
+    int64 column_pitch;
+    T* check;
+};
+
+// One channel of one panel of filters: u[p * u_pitch + lane] from g[tap * width +
+// lane].
+template <class T>
+struct WinogradFilter {
+    const double* g;
+    int64 width;
+    T* u;
+    int64 u_pitch;
+};
+
+template <class T>
+struct WinogradKernels {
+    void (*input)(const WinogradInput<T>&);
+    void (*output)(const WinogradOutput<T>&);
+    void (*filter)(const WinogradFilter<T>&);
+};
+
 template <class T>
 struct Kernels {
     int lanes;
@@ -60,6 +112,15 @@ struct Kernels {
     // phases[f][i] = row[i * step + f] for all i * step + f < n
     void (*deinterleave)(const T* row, int64 n, int64 step, T* const* phases);
     void (*divide)(T* y, const T* divisors, int64 n);
+    // to[j * to_pitch + i] = from[i * from_pitch + j] for i < rows, j < columns
+    void (*transpose)(
+        const T* from,
+        int64 from_pitch,
+        int64 rows,
+        int64 columns,
+        T* to,
+        int64 to_pitch);
+    WinogradKernels<T> winograd[WINOGRAD_FORMS];
 };
 
 struct IsaTable {

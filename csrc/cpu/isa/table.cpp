@@ -9,6 +9,8 @@
 #include "cpu/micro/gemm_tile.hpp"
 #include "cpu/micro/pool_row.hpp"
 #include "cpu/micro/store_tile.hpp"
+#include "cpu/micro/transpose.hpp"
+#include "cpu/micro/winograd.hpp"
 
 #define PYCONV_STRING_OF(name) #name
 #define PYCONV_STRING(name) PYCONV_STRING_OF(name)
@@ -40,6 +42,8 @@ void fill(Kernels<T>& kernels) {
     kernels.reduce_sum = reduce_rows<T, false>;
     kernels.deinterleave = deinterleave<T>;
     kernels.divide = divide<T>;
+    kernels.transpose = transpose<T>;
+    fill_winograd(kernels.winograd);
 }
 
 } // namespace

@@ -9,6 +9,10 @@
 
 #include "core/problem.hpp"
 
+#if defined(__AVX2__)
+#include <immintrin.h>
+#endif
+
 #if defined(__clang__)
 #define PYCONV_UNROLL _Pragma("clang loop unroll(full)")
 #else
@@ -36,6 +40,48 @@ struct Simd<double> {
         __attribute__((vector_size(PYCONV_VECTOR_BYTES), aligned(8), may_alias));
     static constexpr int LANES = PYCONV_VECTOR_BYTES / 8;
 };
+
+// The first `count` < LANES elements, the others zero; what lies past them is not read.
+template <class T>
+inline __attribute__((always_inline)) typename Simd<T>::Vector
+load_partial(const T* from, int64 count) {
+#if defined(__AVX512F__)
+    if constexpr (sizeof(T) == 4) {
+        return _mm512_maskz_loadu_ps(
+            static_cast<__mmask16>((1U << static_cast<unsigned>(count)) - 1), from);
+    } else {
+        return _mm512_maskz_loadu_pd(
+            static_cast<__mmask8>((1U << static_cast<unsigned>(count)) - 1), from);
+    }
+#else
+    typename Simd<T>::Vector value{};
+    for (int64 lane = 0; lane < count; ++lane) {
+        value[lane] = from[lane];
+    }
+    return value;
+#endif
+}
+
+// Writes the first `count` < LANES elements and nothing else.
+template <class T>
+inline __attribute__((always_inline)) void
+store_partial(T* to, typename Simd<T>::Vector value, int64 count) {
+#if defined(__AVX512F__)
+    if constexpr (sizeof(T) == 4) {
+        _mm512_mask_storeu_ps(
+            to,
+            static_cast<__mmask16>((1U << static_cast<unsigned>(count)) - 1),
+            value);
+    } else {
+        _mm512_mask_storeu_pd(
+            to, static_cast<__mmask8>((1U << static_cast<unsigned>(count)) - 1), value);
+    }
+#else
+    for (int64 lane = 0; lane < count; ++lane) {
+        to[lane] = value[lane];
+    }
+#endif
+}
 
 } // namespace
 } // namespace pyconv::PYCONV_ISA

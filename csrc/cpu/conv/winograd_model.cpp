@@ -1,0 +1,228 @@
+// The form is chosen by the same cycles that the cost is made of.
+#include "cpu/conv/winograd_model.hpp"
+
+#include "cpu/conv/model.hpp"
+#include "cpu/conv/winograd_tiles.hpp"
+
+#include <algorithm>
+
+namespace pyconv {
+namespace {
+
+int lanes_of(const ConvProblem& problem, const IsaTable& isa) {
+    return problem.dtype == FLOAT32 ? isa.f32.lanes : isa.f64.lanes;
+}
+
+int tile_rows(const ConvProblem& problem, const IsaTable& isa) {
+    return problem.dtype == FLOAT32 ? isa.f32.rows : isa.f64.rows;
+}
+
+// Cycles of one vector of one tile, measured.
+struct TransformCost {
+    double input;
+    double output;
+    double filter;
+};
+
+constexpr TransformCost TRANSFORM_COST[WINOGRAD_FORMS] = {
+    {35, 30, 15},
+    {95, 75, 30},
+    {220, 170, 60},
+    {14, 14, 8},
+    {24, 20, 10},
+    {24, 16, 12}};
+
+double form_cycles(
+    const ConvProblem& problem,
+    const IsaTable& isa,
+    const Machine& host,
+    const WinogradForm& form,
+    int64 block) {
+    const WinogradGeometry geometry(problem, form);
+    const WinogradLayout layout(problem, isa, geometry, 1);
+    const TransformCost& cost = TRANSFORM_COST[form.shape];
+    const double lanes = lanes_of(problem, isa);
+    const double tiles =
+        static_cast<double>(geometry.tile_count(problem) * problem.groups);
+    const double panels = static_cast<double>(layout.panels);
+    const double points = static_cast<double>(geometry.all_points);
+    const double depth = static_cast<double>(geometry.depth());
+    const double vectors = static_cast<double>(layout.width) / lanes;
+    const double channel_vectors = static_cast<double>(
+        geometry.tap_count * ceil_div(geometry.channels, lanes_of(problem, isa)));
+    // Turning a row costs about two cycles a pixel and vector.
+    const double turned =
+        problem.x_pitch[1] == 1
+            ? 0.0
+            : 4.0 * static_cast<double>(geometry.points[1] * geometry.outputs[2]);
+    const double input = channel_vectors * (cost.input + turned + points / 4.0);
+    const double pixels =
+        static_cast<double>(geometry.outputs[1] * geometry.outputs[2]);
+    const double output =
+        panels * vectors *
+        (cost.output + pixels * (problem.y_pitch[1] == 1 ? 3.0 : 6.0));
+    const double products = panels * points * (depth * vectors / 2.0 * 1.06 + 5.0);
+    // U comes from L3, or from memory when it does not fit there.
+    const double u_bytes = static_cast<double>(layout.packed_elements(geometry)) *
+                           static_cast<double>(element_bytes(problem.dtype));
+    const bool cached = u_bytes < 0.6 * static_cast<double>(host.l3_bytes);
+    const double in_block =
+        static_cast<double>(std::min(block, geometry.tile_count(problem)));
+    const double stream = u_bytes / (cached ? 14.0 : 5.0) / in_block;
+    return tiles * (input + output + std::max(products, stream)) + 1500.0;
+}
+
+// Tiles whose V, with M of one panel, stays in L2; never so few that U, streamed once
+// a block, costs more than the products.
+int64 block_tiles(
+    const ConvProblem& problem,
+    const IsaTable& isa,
+    const Machine& host,
+    const WinogradForm& form) {
+    const WinogradGeometry geometry(problem, form);
+    const WinogradLayout layout(problem, isa, geometry, 1);
+    const int64 rows = tile_rows(problem, isa);
+    const int64 tile_bytes = geometry.all_points * (layout.row + layout.width) *
+                             element_bytes(problem.dtype);
+    const int64 fitting = host.l2_bytes * 6 / 10 / tile_bytes / rows * rows;
+    return std::min(
+        std::clamp(fitting, 2 * rows, 8 * rows), geometry.tile_count(problem));
+}
+
+// Chosen for one sample in one memory order: forms round differently, and neither the
+// batch nor the order of memory may show in a result.
+int best_form(const ConvProblem& given, const IsaTable& isa, const Machine& host) {
+    ConvProblem problem = given;
+    problem.n = 1;
+    problem.x_pitch[1] = 1;
+    problem.y_pitch[1] = 1;
+    int best = -1;
+    double least = 0.0;
+    for (int index = 0; index < WINOGRAD_FORM_COUNT; ++index) {
+        const WinogradForm& form = WINOGRAD_ALL_FORMS[index];
+        const bool large = WINOGRAD_SHAPES[form.shape].outputs == 6;
+        if ((large && problem.accuracy != ACCURACY_FAST) ||
+            !winograd_refusal(problem, form).empty()) {
+            continue;
+        }
+        const double cycles = form_cycles(
+            problem, isa, host, form, block_tiles(problem, isa, host, form));
+        if (best < 0 || cycles < least) {
+            best = index;
+            least = cycles;
+        }
+    }
+    return best;
+}
+
+} // namespace
+
+std::string winograd_supports(const ConvProblem& problem) {
+    if (problem.accuracy == ACCURACY_STRICT) {
+        return "accuracy='strict' allows direct sums only";
+    }
+    if (problem.dtype == FLOAT64 && problem.accuracy != ACCURACY_FAST) {
+        return "float64 is taken with accuracy='fast' only";
+    }
+    std::string reason;
+    for (const WinogradForm& form : WINOGRAD_ALL_FORMS) {
+        reason = winograd_refusal(problem, form);
+        if (reason.empty()) {
+            return "";
+        }
+    }
+    return "needs stride 1 and a kernel of extent 3, 5 or 7 along H or W";
+}
+
+double
+winograd_cost_us(const ConvProblem& problem, const IsaTable& isa, const Machine& host) {
+    const WinogradForm& form = WINOGRAD_ALL_FORMS[best_form(problem, isa, host)];
+    const int64 block = block_tiles(problem, isa, host, form);
+    return shared_us(form_cycles(problem, isa, host, form, block), problem, host);
+}
+
+double
+winograd_pack_us(const ConvProblem& problem, const IsaTable& isa, const Machine& host) {
+    const WinogradForm& form = WINOGRAD_ALL_FORMS[best_form(problem, isa, host)];
+    const WinogradGeometry geometry(problem, form);
+    const WinogradLayout layout(problem, isa, geometry, 1);
+    const double elements =
+        static_cast<double>(layout.packed_elements(geometry) * problem.groups);
+    return packing_us(elements, problem, host);
+}
+
+Movement winograd_movement(
+    const ConvProblem& problem, const IsaTable& isa, const Machine& host, bool staged) {
+    const WinogradForm& form = WINOGRAD_ALL_FORMS[best_form(problem, isa, host)];
+    const WinogradGeometry geometry(problem, form);
+    const int64 block = block_tiles(problem, isa, host, form);
+    const WinogradLayout layout(problem, isa, geometry, block);
+    const double bytes = static_cast<double>(element_bytes(problem.dtype));
+    const double tiles =
+        static_cast<double>(geometry.tile_count(problem) * problem.groups);
+    const double points = static_cast<double>(geometry.all_points);
+    const double panels = static_cast<double>(layout.panels);
+    const double v = tiles * points * static_cast<double>(layout.row) * bytes;
+    const double m =
+        tiles * points * panels * static_cast<double>(layout.width) * bytes;
+    const double u =
+        static_cast<double>(layout.packed_elements(geometry) * problem.groups) * bytes;
+    const double patches =
+        tiles * points * static_cast<double>(geometry.depth()) * bytes;
+    const double x = bytes_of_x(problem);
+    const double w = bytes_of_weight(problem);
+    const double y = bytes_of_y(problem);
+    const double blocks = std::max(1.0, tiles / static_cast<double>(block));
+    const double sweeps = staged ? 1.0 : blocks;
+    const double flops = 2.0 * tiles * points * panels *
+                             static_cast<double>(layout.width * geometry.depth()) +
+                         (v + m) / bytes * 4.0;
+    const double row_tiles = tiles / tile_rows(problem, isa);
+    const double l1 = patches + v + v * panels + u * row_tiles + 2.0 * m + y;
+    const double through = staged ? v * (1.0 + panels) + 2.0 * m : 0.0;
+    const double l2 = x * 2.0 + through + u * sweeps + y;
+    const double resident = staged ? v + m + u + x + y : u + x / sweeps + y / sweeps;
+    return layered(flops, l1, l2, x + w + y, resident, host);
+}
+
+ConvPlan winograd_plan(
+    const ConvProblem& problem, const IsaTable& isa, const Machine& host, bool staged) {
+    const int form_index = best_form(problem, isa, host);
+    const WinogradForm& form = WINOGRAD_ALL_FORMS[form_index];
+    const WinogradGeometry geometry(problem, form);
+    const int64 tiles = geometry.tile_count(problem);
+    const int64 block = staged ? tiles : block_tiles(problem, isa, host, form);
+    const WinogradLayout layout(problem, isa, geometry, block);
+    // Few blocks: panels are shared out as well, so that threads have equal work.
+    const int64 blocks = ceil_div(tiles, block) * problem.groups;
+    const int64 shares = std::clamp<int64>(ceil_div(16, blocks), 1, layout.panels);
+    const int64 group = ceil_div(layout.panels, shares);
+    const int64 bytes = element_bytes(problem.dtype);
+    const int64 packed = layout.packed_elements(geometry) * problem.groups * bytes;
+    const int64 stages =
+        geometry.all_points *
+        (layout.v_point + layout.m_point * (staged ? layout.panels : 1)) * bytes;
+    return ConvPlan{
+        .problem = problem,
+        .algorithm = nullptr,
+        .isa = &isa,
+        .vectors = winograd_vectors(problem, isa),
+        .filter_group = group,
+        .pixel_group = block,
+        .form = form_index,
+        .parallel = products_of(problem) > PARALLEL_PRODUCTS,
+        .blocking =
+            {{"m", geometry.shape.outputs},
+             {"r", geometry.shape.taps},
+             {"dimensions", geometry.shape.dimensions},
+             {"tiles", block},
+             {"nr", layout.width},
+             {"filter_panels", group}},
+        .workspace_bytes = packed + stages,
+        .packed_bytes = packed,
+        .packing =
+            std::string(form.name) + " panels of " + std::to_string(layout.width),
+    };
+}
+
+} // namespace pyconv
