@@ -24,7 +24,7 @@ from tests.cases import (
 
 ALGORITHMS = tuple(name for name, _ in _core.conv_algorithms())
 # They add the products of an output in one order: taps, then channels.
-SAME_ORDER = ("im2col", "direct")
+SAME_ORDER = ("im2col", "implicit_gemm", "direct")
 # They round by tiles: whole numbers are not exact, and the bound is their own.
 WINOGRAD = ("winograd", "winograd_staged")
 DIRECT_SUMS = tuple(name for name in ALGORITHMS if name not in WINOGRAD)

@@ -5,6 +5,7 @@ namespace pyconv {
 
 extern const ConvAlgorithm conv_reference;
 extern const ConvAlgorithm conv_im2col;
+extern const ConvAlgorithm conv_implicit_gemm;
 extern const ConvAlgorithm conv_direct;
 extern const ConvAlgorithm conv_winograd;
 extern const ConvAlgorithm conv_winograd_staged;
@@ -16,6 +17,7 @@ std::span<const ConvAlgorithm* const> conv_algorithms() {
     static constexpr const ConvAlgorithm* ALL[] = {
         &conv_reference,
         &conv_im2col,
+        &conv_implicit_gemm,
         &conv_direct,
         &conv_winograd,
         &conv_winograd_staged,

@@ -15,6 +15,7 @@
 #include "cpu/isa/registry.hpp"
 
 #include <algorithm>
+#include <new>
 
 namespace pyconv {
 namespace {
@@ -38,48 +39,55 @@ struct Road {
     const ConvProblem& problem;
     const Kernels<T>& kernels;
     FilterPanels shape;
+    int64 panel_groups;
     const T* x;
     const T* bias;
     const T* residual;
     T* y;
     const T* packed;
 
-    // All filter panels of one group of panels, for the tile of pixels aimed at.
-    void multiply(
-        const PixelTile<T>& tile,
-        int64 rows,
-        int64 n,
-        int64 group,
-        int64 first_panel,
-        T* acc) const {
-        const int64 last = std::min(first_panel + plan.filter_group, shape.panels);
-        for (int64 panel = first_panel; panel < last; ++panel) {
-            sum(tile, rows, group * shape.panels + panel, acc);
-            const int64 first = panel * shape.width;
-            const int64 filter = group * shape.filters + first;
-            const int64 start = n * problem.y_pitch[0] + filter * problem.y_pitch[1];
-            kernels.store_tile(
-                StoreTile<T>{
-                    .acc = acc,
-                    .acc_pitch = shape.width,
-                    .rows = rows,
-                    .columns = std::min(shape.width, shape.filters - first),
-                    .y = y + start,
-                    .residual = residual != nullptr ? residual + start : nullptr,
-                    .row_offset = tile.row_offset(),
-                    .column_pitch = problem.y_pitch[1],
-                    .rows_contiguous = tile.rows_contiguous(),
-                    .bias = bias != nullptr ? bias + filter : nullptr,
-                    .bias_per_row = false,
-                    .activation = problem.activation,
-                });
+    // Fetches the lines of y that a tile will be stored to while it is being summed.
+    void prefetch_for_store(const T* start, const PixelTile<T>& tile) const {
+        if (problem.y_pitch[1] != 1) {
+            return;
+        }
+        constexpr int64 LINE = 64 / sizeof(T);
+        for (int64 i = 0; i < tile.row_count(); ++i) {
+            for (int64 j = 0; j < shape.width; j += LINE) {
+                __builtin_prefetch(start + tile.row_offset()[i] + j, 1);
+            }
         }
     }
 
-    void sum(const PixelTile<T>& tile, int64 rows, int64 panel, T* acc) const {
+    // One panel of filters for one tile.
+    void multiply(
+        const PixelTile<T>& tile, int64 n, int64 group, int64 panel, T* acc) const {
+        const int64 first = panel * shape.width;
+        const int64 filter = group * shape.filters + first;
+        const int64 start = n * problem.y_pitch[0] + filter * problem.y_pitch[1];
+        prefetch_for_store(y + start, tile);
+        sum(tile, group * shape.panels + panel, acc);
+        kernels.store_tile(
+            StoreTile<T>{
+                .acc = acc,
+                .acc_pitch = shape.width,
+                .rows = tile.row_count(),
+                .columns = std::min(shape.width, shape.filters - first),
+                .y = y + start,
+                .residual = residual != nullptr ? residual + start : nullptr,
+                .row_offset = tile.row_offset(),
+                .column_pitch = problem.y_pitch[1],
+                .rows_contiguous = tile.rows_contiguous(),
+                .bias = bias != nullptr ? bias + filter : nullptr,
+                .bias_per_row = false,
+                .activation = problem.activation,
+            });
+    }
+
+    void sum(const PixelTile<T>& tile, int64 panel, T* acc) const {
         bool accumulate = !tile.starts_whole();
         if (accumulate) {
-            std::fill(acc, acc + rows * shape.width, T(0));
+            std::fill(acc, acc + tile.row_count() * shape.width, T(0));
         }
         const int64 tap_pitch = shape.channels * shape.width;
         const T* weights = packed + panel * shape.panel_elements();
@@ -100,28 +108,41 @@ struct Road {
         }
     }
 
-    // Units are (group, group of panels, sample, tile), the last fastest: a group of
-    // panels is read from memory once and stays in L2.
+    // Units are (group, group of panels, sample, block of tiles), the last fastest: a
+    // group of panels is read from memory once and stays in L2, a panel stays in L1
+    // over a block. Groups are equally large, or the threads would not have equal work.
     void walk(int64 begin, int64 end) const {
         const int64 pixels = volume(problem.output);
         const int64 tiles = ceil_div(pixels, kernels.rows);
-        const int64 panel_groups = ceil_div(shape.panels, plan.filter_group);
+        const int64 blocks = ceil_div(tiles, plan.pixel_group);
         ScratchFrame frame;
-        PixelTile<T> tile(problem, kernels.rows, frame);
+        auto* tile = frame.take<PixelTile<T>>(plan.pixel_group);
+        for (int64 i = 0; i < plan.pixel_group; ++i) {
+            new (tile + i) PixelTile<T>(problem, kernels.rows, frame);
+        }
         T* acc = frame.take<T>(kernels.rows * shape.width);
         for (int64 unit = begin; unit < end; ++unit) {
-            const int64 first = unit % tiles * kernels.rows;
-            const int64 n = unit / tiles % problem.n;
-            const int64 block = unit / (tiles * problem.n);
-            const int64 group = block / panel_groups;
-            const int64 rows = std::min<int64>(kernels.rows, pixels - first);
-            tile.aim(
-                x + n * problem.x_pitch[0] +
-                    group * shape.channels * problem.x_pitch[1],
-                first,
-                rows);
-            multiply(
-                tile, rows, n, group, block % panel_groups * plan.filter_group, acc);
+            const int64 block = unit % blocks;
+            const int64 n = unit / blocks % problem.n;
+            const int64 panels = unit / (blocks * problem.n);
+            const int64 group = panels / panel_groups;
+            const T* sample = x + n * problem.x_pitch[0] +
+                              group * shape.channels * problem.x_pitch[1];
+            const int64 first = block * tiles / blocks;
+            const int64 count = (block + 1) * tiles / blocks - first;
+            for (int64 i = 0; i < count; ++i) {
+                const int64 pixel = (first + i) * kernels.rows;
+                tile[i].aim(
+                    sample, pixel, std::min<int64>(kernels.rows, pixels - pixel));
+            }
+            const int64 at = panels % panel_groups;
+            const int64 last = (at + 1) * shape.panels / panel_groups;
+            for (int64 panel = at * shape.panels / panel_groups; panel < last;
+                 ++panel) {
+                for (int64 i = 0; i < count; ++i) {
+                    multiply(tile[i], n, group, panel, acc);
+                }
+            }
         }
     }
 };
@@ -148,14 +169,16 @@ void run_as(const ConvPlan& plan, const ConvTensors& tensors) {
         .problem = problem,
         .kernels = kernels,
         .shape = shape,
+        .panel_groups = ceil_div(shape.panels, plan.filter_group),
         .x = static_cast<const T*>(tensors.x),
         .bias = static_cast<const T*>(tensors.bias),
         .residual = static_cast<const T*>(tensors.residual),
         .y = static_cast<T*>(tensors.y),
         .packed = packed,
     };
-    const int64 units = problem.groups * ceil_div(shape.panels, plan.filter_group) *
-                        problem.n * ceil_div(volume(problem.output), kernels.rows);
+    const int64 tiles = ceil_div(volume(problem.output), kernels.rows);
+    const int64 units = problem.groups * road.panel_groups * problem.n *
+                        ceil_div(tiles, plan.pixel_group);
     parallel_for(units, plan.parallel, [&](int64 begin, int64 end, int) {
         road.walk(begin, end);
     });
@@ -198,6 +221,18 @@ int64 panels_in_l2(
     const ConvProblem& problem, const FilterPanels& shape, const Machine& host) {
     const int64 bytes = shape.panel_elements() * element_bytes(problem.dtype);
     return std::clamp<int64>(host.l2_bytes / 2 / bytes, 1, shape.panels);
+}
+
+// Tiles that a panel stays in L1 for: with it there is room for their inputs. A panel
+// that does not fit streams from L2, and more tiles would be no help.
+int64 tiles_in_block(
+    const ConvProblem& problem,
+    const FilterPanels& shape,
+    const Machine& host,
+    int rows) {
+    const int64 bytes = element_bytes(problem.dtype);
+    const int64 room = host.l1_bytes * 3 / 4 - shape.panel_elements() * bytes;
+    return std::clamp<int64>(room / (rows * shape.depth() * bytes), 1, 8);
 }
 
 double cost_us(const ConvProblem& problem, const IsaTable& isa, const Machine& host) {
@@ -283,9 +318,13 @@ ConvPlan plan(const ConvProblem& problem, const IsaTable& isa, const Machine& ho
         .isa = &isa,
         .vectors = vectors,
         .filter_group = group,
-        .pixel_group = 0,
+        .pixel_group = tiles_in_block(problem, shape, host, rows),
         .parallel = products_of(problem) > PARALLEL_PRODUCTS,
-        .blocking = {{"mr", rows}, {"nr", shape.width}, {"filter_panels", group}},
+        .blocking =
+            {{"mr", rows},
+             {"nr", shape.width},
+             {"filter_panels", group},
+             {"tiles", tiles_in_block(problem, shape, host, rows)}},
         .workspace_bytes =
             shape.elements(problem.groups) * element_bytes(problem.dtype),
         .packed_bytes = shape.elements(problem.groups) * element_bytes(problem.dtype),

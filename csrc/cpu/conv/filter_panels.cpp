@@ -2,6 +2,7 @@
 #include "cpu/conv/filter_panels.hpp"
 
 #include "core/threads.hpp"
+#include "cpu/conv/patches.hpp"
 
 #include <algorithm>
 
@@ -122,7 +123,8 @@ void pack_filter_panels(
 template <class T>
 void pack_filter_rows(
     const ConvProblem& problem, const T* weight, bool parallel, T* rows) {
-    const int64 depth = problem.c / problem.groups * volume(problem.kernel);
+    const int64 pitch =
+        patch_row_pitch(problem.c / problem.groups * volume(problem.kernel));
     const int64 units = ceil_div(problem.k, ROWS_TOGETHER);
     parallel_for(units, parallel, [&](int64 begin, int64 end, int) {
         for (int64 unit = begin; unit < end; ++unit) {
@@ -133,8 +135,8 @@ void pack_filter_rows(
                 weight + first * problem.w_pitch[0],
                 count,
                 count,
-                {.element_pitch = 1, .filter_pitch = depth},
-                rows + first * depth);
+                {.element_pitch = 1, .filter_pitch = pitch},
+                rows + first * pitch);
         }
     });
 }

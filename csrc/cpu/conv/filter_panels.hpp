@@ -34,7 +34,8 @@ void pack_filter_panels(
     bool parallel,
     T* packed);
 
-// Packs rows instead: [filter][tap][c], for the form where filters are the tile's rows.
+// Packs rows instead: [filter][tap][c], patch_row_pitch() apart, for the form where
+// filters are the tile's rows.
 template <class T>
 void pack_filter_rows(
     const ConvProblem& problem, const T* weight, bool parallel, T* rows);

@@ -16,8 +16,7 @@
 #include "cpu/algorithm.hpp"
 #include "cpu/conv/filter_panels.hpp"
 #include "cpu/conv/model.hpp"
-#include "cpu/conv/patches.hpp"
-#include "cpu/isa/registry.hpp"
+#include "cpu/conv/patch_product.hpp"
 
 #include <algorithm>
 
@@ -31,144 +30,50 @@ int lanes_of(const ConvProblem& problem, const IsaTable& isa) {
     return problem.dtype == FLOAT32 ? isa.f32.lanes : isa.f64.lanes;
 }
 
-// Output pixels in (m, p, q) order are neighbours in memory.
-bool pixels_contiguous(const ConvProblem& problem) {
-    int64 expected = 1;
-    for (int axis = 2; axis >= 0; --axis) {
-        if (problem.output[axis] > 1 && problem.y_pitch[2 + axis] != expected) {
-            return false;
-        }
-        expected *= problem.output[axis];
-    }
-    return true;
-}
-
 int64 depth_of(const ConvProblem& problem) {
     return problem.c / problem.groups * volume(problem.kernel);
 }
 
-template <class T>
-struct Product {
-    const ConvPlan& plan;
-    const ConvProblem& problem;
-    const Kernels<T>& kernels;
-    int64 width;
-    int64 depth;
-    int64 pixels;
-    int64 filters; // of one group
-    const T* bias;
-    const T* residual;
-    T* y;
-
-    void sum(const T* const* rows, int64 count, const T* panel, T* acc) const {
-        kernels.gemm_tile[plan.vectors - 1][count - 1](GemmTile<T>{
-            .taps = 1,
-            .a = rows,
-            .a_tap_pitch = 0,
-            .k = depth,
-            .a_step = 1,
-            .b = panel,
-            .b_tap_pitch = 0,
-            .acc = acc,
-            .accumulate = false,
-        });
-    }
-
-    // Rows are filters from `first`, columns are pixels of one panel.
-    void store_filters(
-        const T* acc, int64 n, int64 group, int64 first, int64 rows, int64 panel)
-        const {
-        const int64 pixel = panel * width;
-        const int64 filter = group * filters + first;
-        const int64 start =
-            n * problem.y_pitch[0] + filter * problem.y_pitch[1] + pixel;
-        int64 offset[MAX_TILE_ROWS];
-        for (int64 i = 0; i < rows; ++i) {
-            offset[i] = i * problem.y_pitch[1];
-        }
-        kernels.store_tile(
-            StoreTile<T>{
-                .acc = acc,
-                .acc_pitch = width,
-                .rows = rows,
-                .columns = std::min(width, pixels - pixel),
-                .y = y + start,
-                .residual = residual != nullptr ? residual + start : nullptr,
-                .row_offset = offset,
-                .column_pitch = 1,
-                .rows_contiguous = false,
-                .bias = bias != nullptr ? bias + filter : nullptr,
-                .bias_per_row = true,
-                .activation = problem.activation,
-            });
-    }
-
-    // Rows are pixels from `first`, columns are filters of one panel.
-    void store_pixels(
-        const T* acc, int64 n, int64 group, int64 first, int64 rows, int64 panel)
-        const {
-        const int64 filter = group * filters + panel * width;
-        const int64 start = n * problem.y_pitch[0] + filter * problem.y_pitch[1];
-        int64 offset[MAX_TILE_ROWS];
-        Pixel pixel(problem.output, first);
-        for (int64 i = 0; i < rows; ++i, pixel.advance(problem.output)) {
-            offset[i] = pixel.offset(problem.y_pitch);
-        }
-        kernels.store_tile(
-            StoreTile<T>{
-                .acc = acc,
-                .acc_pitch = width,
-                .rows = rows,
-                .columns = std::min(width, filters - panel * width),
-                .y = y + start,
-                .residual = residual != nullptr ? residual + start : nullptr,
-                .row_offset = offset,
-                .column_pitch = problem.y_pitch[1],
-                .rows_contiguous = false,
-                .bias = bias != nullptr ? bias + filter : nullptr,
-                .bias_per_row = false,
-                .activation = problem.activation,
-            });
-    }
-
-    // A matrix product blocked in two: a group of `group_panels` panels of b stays in
-    // L2 while every tile of `kernels.rows` rows of a passes over it. Units are (group
-    // of panels, tile), the tile fastest.
-    template <class Store>
-    void multiply(
-        const T* a,
-        int64 a_rows,
-        const T* panels,
-        int64 panel_count,
-        int64 group_panels,
-        const Store& store) const {
-        const int64 tiles = ceil_div(a_rows, kernels.rows);
-        const int64 units = tiles * ceil_div(panel_count, group_panels);
-        parallel_for(units, plan.parallel, [&](int64 begin, int64 end, int) {
-            ScratchFrame frame;
-            T* acc = frame.take<T>(kernels.rows * width);
-            for (int64 unit = begin; unit < end; ++unit) {
-                const int64 first = unit % tiles * kernels.rows;
-                const int64 rows = std::min<int64>(kernels.rows, a_rows - first);
-                const T* row[MAX_TILE_ROWS];
-                for (int64 i = 0; i < rows; ++i) {
-                    row[i] = a + (first + i) * depth;
-                }
-                const int64 from = unit / tiles * group_panels;
-                const int64 to = std::min(from + group_panels, panel_count);
-                for (int64 panel = from; panel < to; ++panel) {
-                    sum(row, rows, panels + panel * depth * width, acc);
-                    store(acc, first, rows, panel);
-                }
+// A matrix product blocked in two: a group of `group_panels` panels of b stays in L2
+// while every tile of rows of a passes over it. Units are (group of panels, tile), the
+// tile fastest.
+template <class T, class Store>
+void multiply(
+    const PatchProduct<T>& product,
+    bool parallel,
+    const T* a,
+    int64 a_rows,
+    const T* panels,
+    int64 panel_count,
+    int64 group_panels,
+    const Store& store) {
+    const int64 tiles = ceil_div(a_rows, product.kernels.rows);
+    const int64 units = tiles * ceil_div(panel_count, group_panels);
+    parallel_for(units, parallel, [&](int64 begin, int64 end, int) {
+        ScratchFrame frame;
+        T* acc = frame.take<T>(product.kernels.rows * product.width);
+        for (int64 unit = begin; unit < end; ++unit) {
+            const int64 first = unit % tiles * product.kernels.rows;
+            const int64 rows = std::min<int64>(product.kernels.rows, a_rows - first);
+            const int64 from = unit / tiles * group_panels;
+            const int64 to = std::min(from + group_panels, panel_count);
+            for (int64 panel = from; panel < to; ++panel) {
+                product.sum(
+                    a,
+                    first,
+                    rows,
+                    panels + panel * product.depth * product.width,
+                    acc);
+                store(acc, first, rows, panel);
             }
-        });
-    }
-};
+        }
+    });
+}
 
 int64 packed_elements(const ConvPlan& plan) {
     const ConvProblem& problem = plan.problem;
     const FilterPanels shape(problem, plan.vectors * lanes_of(problem, *plan.isa));
-    return pixels_contiguous(problem) ? problem.k * shape.depth()
+    return pixels_contiguous(problem) ? problem.k * patch_row_pitch(shape.depth())
                                       : shape.elements(problem.groups);
 }
 
@@ -198,24 +103,15 @@ void run_as(const ConvPlan& plan, const ConvTensors& tensors) {
     const ConvProblem& problem = plan.problem;
     const Kernels<T>& kernels = kernels_of<T>(*plan.isa);
     const FilterPanels shape(problem, plan.vectors * kernels.lanes);
-    const Product<T> product{
-        .plan = plan,
-        .problem = problem,
-        .kernels = kernels,
-        .width = shape.width,
-        .depth = shape.depth(),
-        .pixels = volume(problem.output),
-        .filters = shape.filters,
-        .bias = static_cast<const T*>(tensors.bias),
-        .residual = static_cast<const T*>(tensors.residual),
-        .y = static_cast<T*>(tensors.y),
-    };
+    const PatchProduct<T> product(plan, tensors);
+    const int64 pitch = patch_row_pitch(product.depth);
     const auto* x = static_cast<const T*>(tensors.x);
     const bool by_filter = pixels_contiguous(problem);
     const int64 pixel_panels = ceil_div(product.pixels, shape.width);
     ScratchFrame frame;
     T* matrix = frame.take<T>(
-        product.depth * (by_filter ? pixel_panels * shape.width : product.pixels));
+        by_filter ? product.depth * pixel_panels * shape.width
+                  : pitch * product.pixels);
     const auto* packed = static_cast<const T*>(tensors.packed);
     if (packed == nullptr) {
         T* scratch = frame.take<T>(packed_elements(plan));
@@ -228,9 +124,21 @@ void run_as(const ConvPlan& plan, const ConvTensors& tensors) {
         const T* sample =
             x + n * problem.x_pitch[0] + group * shape.channels * problem.x_pitch[1];
         if (by_filter) {
-            fill_pixel_panels(problem, sample, shape.width, plan.parallel, matrix);
-            product.multiply(
-                packed + group * shape.filters * product.depth,
+            parallel_for(pixel_panels, plan.parallel, [&](int64 begin, int64 end, int) {
+                const int64 first = begin * shape.width;
+                fill_pixel_panels(
+                    problem,
+                    kernels,
+                    sample,
+                    shape.width,
+                    first,
+                    std::min(end * shape.width, product.pixels) - first,
+                    matrix + first * product.depth);
+            });
+            multiply<T>(
+                product,
+                plan.parallel,
+                packed + group * shape.filters * pitch,
                 shape.filters,
                 matrix,
                 pixel_panels,
@@ -239,8 +147,14 @@ void run_as(const ConvPlan& plan, const ConvTensors& tensors) {
                     product.store_filters(acc, n, group, first, rows, panel);
                 });
         } else {
-            fill_pixel_rows(problem, sample, plan.parallel, matrix);
-            product.multiply(
+            parallel_for(
+                product.pixels, plan.parallel, [&](int64 begin, int64 end, int) {
+                    fill_pixel_rows(
+                        problem, sample, begin, end - begin, matrix + begin * pitch);
+                });
+            multiply<T>(
+                product,
+                plan.parallel,
                 matrix,
                 product.pixels,
                 packed + group * shape.panels * shape.panel_elements(),
@@ -371,10 +285,10 @@ ConvPlan plan(const ConvProblem& problem, const IsaTable& isa, const Machine& ho
     const int64 pixels = volume(problem.output);
     const int64 pixel_panels = ceil_div(pixels, shape.width);
     const int64 group = std::min(fitting, by_filter ? pixel_panels : shape.panels);
-    const int64 matrix =
-        shape.depth() * (by_filter ? pixel_panels * shape.width : pixels);
-    const int64 packed =
-        by_filter ? problem.k * shape.depth() : shape.elements(problem.groups);
+    const int64 matrix = by_filter ? shape.depth() * pixel_panels * shape.width
+                                   : patch_row_pitch(shape.depth()) * pixels;
+    const int64 packed = by_filter ? problem.k * patch_row_pitch(shape.depth())
+                                   : shape.elements(problem.groups);
     const int rows = problem.dtype == FLOAT32 ? isa.f32.rows : isa.f64.rows;
     return ConvPlan{
         .problem = problem,

@@ -6,7 +6,6 @@
 #include "cpu/conv/patches.hpp"
 
 #include "core/memory.hpp"
-#include "core/threads.hpp"
 
 #include <algorithm>
 #include <cstring>
@@ -21,6 +20,7 @@ struct Run {
     int64 first;
     int64 count;
     int64 offset;
+    int64 step;
     bool padding;
 };
 
@@ -43,13 +43,16 @@ int64 cut_runs(
         }
         if (found > 0) {
             Run& last = runs[found - 1];
+            if (last.count == 1) {
+                last.step = offset - last.offset;
+            }
             if (last.padding == padding &&
-                (padding || last.offset + last.count == offset)) {
+                (padding || last.offset + last.count * last.step == offset)) {
                 ++last.count;
                 continue;
             }
         }
-        runs[found++] = {i, 1, offset, padding};
+        runs[found++] = {i, 1, offset, 1, padding};
     }
     return found;
 }
@@ -57,6 +60,7 @@ int64 cut_runs(
 template <class T>
 void fill_panel(
     const ConvProblem& problem,
+    const Kernels<T>& kernels,
     const T* x,
     int64 first,
     int64 width,
@@ -64,27 +68,37 @@ void fill_panel(
     Run* runs,
     T* panel) {
     const int64 channels = problem.c / problem.groups;
-    T* line = panel;
+    T* lines = panel;
     int64 tap[3];
     for (tap[0] = 0; tap[0] < problem.kernel[0]; ++tap[0]) {
         for (tap[1] = 0; tap[1] < problem.kernel[1]; ++tap[1]) {
             for (tap[2] = 0; tap[2] < problem.kernel[2]; ++tap[2]) {
                 const int64 count = cut_runs(problem, first, present, tap, runs);
-                for (int64 c = 0; c < channels; ++c, line += width) {
-                    const T* plane = x + c * problem.x_pitch[1];
-                    for (int64 i = 0; i < count; ++i) {
-                        const Run& run = runs[i];
-                        T* to = line + run.first;
-                        if (run.padding) {
-                            std::fill(to, to + run.count, T(0));
-                        } else if (run.count == 1) {
-                            *to = plane[run.offset];
-                        } else {
-                            std::copy_n(plane + run.offset, run.count, to);
+                for (int64 i = 0; i < count; ++i) {
+                    const Run& run = runs[i];
+                    T* to = lines + run.first;
+                    if (run.padding) {
+                        for (int64 c = 0; c < channels; ++c) {
+                            std::fill_n(to + c * width, run.count, T(0));
                         }
+                        continue;
                     }
-                    std::fill(line + present, line + width, T(0));
+                    kernels.copy_lines(
+                        CopyLines<T>{
+                            .from = x + run.offset,
+                            .from_pitch = problem.x_pitch[1],
+                            .from_step = run.step,
+                            .lines = channels,
+                            .count = run.count,
+                            .to = to,
+                            .to_pitch = width,
+                        });
                 }
+                for (int64 c = 0; present < width && c < channels; ++c) {
+                    std::fill(
+                        lines + c * width + present, lines + (c + 1) * width, T(0));
+                }
+                lines += channels * width;
             }
         }
     }
@@ -127,41 +141,50 @@ void fill_row(const ConvProblem& problem, const T* x, const Pixel& pixel, T* row
 
 template <class T>
 void fill_pixel_panels(
-    const ConvProblem& problem, const T* x, int64 width, bool parallel, T* matrix) {
-    const int64 pixels = volume(problem.output);
+    const ConvProblem& problem,
+    const Kernels<T>& kernels,
+    const T* x,
+    int64 width,
+    int64 first,
+    int64 count,
+    T* panels) {
     const int64 depth = problem.c / problem.groups * volume(problem.kernel);
-    parallel_for(ceil_div(pixels, width), parallel, [&](int64 begin, int64 end, int) {
-        ScratchFrame frame;
-        Run* runs = frame.take<Run>(width);
-        for (int64 panel = begin; panel < end; ++panel) {
-            const int64 first = panel * width;
-            fill_panel(
-                problem,
-                x,
-                first,
-                width,
-                std::min(width, pixels - first),
-                runs,
-                matrix + panel * depth * width);
-        }
-    });
+    ScratchFrame frame;
+    Run* runs = frame.take<Run>(width);
+    for (int64 done = 0; done < count; done += width, panels += depth * width) {
+        const int64 present = std::min(width, count - done);
+        fill_panel(problem, kernels, x, first + done, width, present, runs, panels);
+    }
 }
 
 template <class T>
-void fill_pixel_rows(const ConvProblem& problem, const T* x, bool parallel, T* matrix) {
-    const int64 depth = problem.c / problem.groups * volume(problem.kernel);
-    parallel_for(volume(problem.output), parallel, [&](int64 begin, int64 end, int) {
-        Pixel pixel(problem.output, begin);
-        for (int64 i = begin; i < end; ++i, pixel.advance(problem.output)) {
-            fill_row(problem, x, pixel, matrix + i * depth);
-        }
-    });
+void fill_pixel_rows(
+    const ConvProblem& problem, const T* x, int64 first, int64 count, T* rows) {
+    const int64 pitch =
+        patch_row_pitch(problem.c / problem.groups * volume(problem.kernel));
+    Pixel pixel(problem.output, first);
+    for (int64 i = 0; i < count; ++i, pixel.advance(problem.output)) {
+        fill_row(problem, x, pixel, rows + i * pitch);
+    }
 }
 
-template void fill_pixel_panels(const ConvProblem&, const float*, int64, bool, float*);
-template void
-fill_pixel_panels(const ConvProblem&, const double*, int64, bool, double*);
-template void fill_pixel_rows(const ConvProblem&, const float*, bool, float*);
-template void fill_pixel_rows(const ConvProblem&, const double*, bool, double*);
+template void fill_pixel_panels(
+    const ConvProblem&,
+    const Kernels<float>&,
+    const float*,
+    int64,
+    int64,
+    int64,
+    float*);
+template void fill_pixel_panels(
+    const ConvProblem&,
+    const Kernels<double>&,
+    const double*,
+    int64,
+    int64,
+    int64,
+    double*);
+template void fill_pixel_rows(const ConvProblem&, const float*, int64, int64, float*);
+template void fill_pixel_rows(const ConvProblem&, const double*, int64, int64, double*);
 
 } // namespace pyconv

@@ -13,6 +13,9 @@
 #include "cpu/geometry.hpp"
 #include "cpu/isa/isa.hpp"
 
+#include <algorithm>
+#include <limits>
+
 namespace pyconv {
 
 struct TileSegment {
@@ -29,11 +32,8 @@ class PixelTile {
         : problem_(problem), max_rows_(max_rows), taps_(volume(problem.kernel)),
           rows_(frame.take<const T*>(taps_ * max_rows)),
           // A tap's runs of present rows are at most every other row.
-          segments_(frame.take<TileSegment>(taps_ * (max_rows / 2 + 1))) {
-        for (int axis = 0; axis < 3; ++axis) {
-            along_[axis] = frame.take<int64>(problem.kernel[axis] * max_rows);
-        }
-    }
+          segments_(frame.take<TileSegment>(taps_ * (max_rows / 2 + 1))),
+          spans_(frame.take<Span>(problem.kernel[2] * max_rows)) {}
 
     // Aims the tile at `rows` pixels from flat pixel `first`; x is the sample's and
     // group's first element.
@@ -45,8 +45,17 @@ class PixelTile {
         int64 tap = 0;
         for (int64 t = 0; t < problem_.kernel[0]; ++t) {
             for (int64 r = 0; r < problem_.kernel[1]; ++r) {
+                int64 plane[MAX_TILE_ROWS];
+                for (int64 run = 0; run < run_count_; ++run) {
+                    plane[run] = plane_offset(runs_[run], t, r);
+                }
                 for (int64 s = 0; s < problem_.kernel[2]; ++s, ++tap) {
-                    const int64 present = point(x, tap, t, r, s);
+                    int64 present = 0;
+                    for (int64 run = 0; run < run_count_; ++run) {
+                        if (plane[run] != PADDING) {
+                            present |= point(x + plane[run], run, s, tap);
+                        }
+                    }
                     add_segments(tap, present, everyone);
                 }
             }
@@ -54,6 +63,7 @@ class PixelTile {
     }
 
     const T* const* rows() const { return rows_; }
+    int64 row_count() const { return count_; }
     int64 segment_count() const { return segment_count_; }
     const TileSegment& segment(int64 index) const { return segments_[index]; }
     // The first segment covers every row: accumulators need not be cleared before it.
@@ -64,40 +74,100 @@ class PixelTile {
     bool rows_contiguous() const { return contiguous_; }
 
   private:
-    static constexpr int64 PADDING = -1;
+    static constexpr int64 PADDING = std::numeric_limits<int64>::min();
 
-    // Element offsets along each axis, by kernel position and row; y's offset of each
-    // row.
+    // Rows that are neighbours along the last axis.
+    struct Run {
+        int64 row;
+        int64 rows;
+        int64 at[3]; // of the first
+    };
+
+    // The rows of a run whose position along the last axis is not padding, for one tap.
+    struct Span {
+        int64 begin;
+        int64 end;
+        int64 first; // input index of the run's first row, in the padding or not
+    };
+
+    // Runs, their spans, and y's offset of each row.
     void locate(int64 first) {
         Pixel pixel(problem_.output, first);
-        contiguous_ = true;
-        for (int64 i = 0; i < count_; ++i, pixel.advance(problem_.output)) {
+        run_count_ = 0;
+        int64 row = 0;
+        while (row < count_) {
+            Run& run = runs_[run_count_];
+            run.row = row;
+            run.rows = std::min(count_ - row, problem_.output[2] - pixel.at[2]);
+            const int64 start = pixel.offset(problem_.y_pitch);
             for (int axis = 0; axis < 3; ++axis) {
-                for (int64 tap = 0; tap < problem_.kernel[axis]; ++tap) {
-                    along_[axis][tap * max_rows_ + i] =
-                        input_index(problem_, axis, pixel.at[axis], tap);
-                }
+                run.at[axis] = pixel.at[axis];
             }
-            offset_[i] = pixel.offset(problem_.y_pitch);
+            for (int64 i = 0; i < run.rows; ++i) {
+                offset_[row + i] = start + i * problem_.y_pitch[4];
+            }
+            for (int64 s = 0; s < problem_.kernel[2]; ++s) {
+                spans_[s * max_rows_ + run_count_] = span_of(run, s);
+            }
+            row += run.rows;
+            pixel.at[2] += run.rows - 1;
+            pixel.advance(problem_.output);
+            ++run_count_;
+        }
+        contiguous_ = true;
+        for (int64 i = 1; i < count_; ++i) {
             contiguous_ = contiguous_ && offset_[i] == offset_[0] + i;
         }
     }
 
-    // Points all rows of one tap; the bit of a row in zero padding stays clear.
-    int64 point(const T* x, int64 tap, int64 t, int64 r, int64 s) {
-        const int64* d = along_[0] + t * max_rows_;
-        const int64* h = along_[1] + r * max_rows_;
-        const int64* w = along_[2] + s * max_rows_;
-        int64 present = 0;
-        for (int64 i = 0; i < count_; ++i) {
-            const bool inside = d[i] != PADDING && h[i] != PADDING && w[i] != PADDING;
-            const int64 offset = d[i] * problem_.x_pitch[2] +
-                                 h[i] * problem_.x_pitch[3] +
-                                 w[i] * problem_.x_pitch[4];
-            rows_[tap * max_rows_ + i] = inside ? x + offset : nullptr;
-            present |= int64{inside} << i;
+    Span span_of(const Run& run, int64 s) const {
+        const int64 stride = problem_.stride[2];
+        const int64 first =
+            run.at[2] * stride + s * problem_.dilation[2] - problem_.pad_before[2];
+        if (problem_.padding_mode != PAD_ZEROS) {
+            return {0, run.rows, first};
         }
-        return present;
+        const int64 extent = problem_.input[2];
+        if (stride == 1) {
+            return {
+                std::clamp<int64>(-first, 0, run.rows),
+                std::clamp<int64>(extent - first, 0, run.rows),
+                first};
+        }
+        const int64 begin = first < 0 ? ceil_div(-first, stride) : 0;
+        const int64 end = first < extent ? ceil_div(extent - first, stride) : 0;
+        return {std::min(begin, run.rows), std::clamp<int64>(end, 0, run.rows), first};
+    }
+
+    int64 plane_offset(const Run& run, int64 t, int64 r) const {
+        const int64 d = input_index(problem_, 0, run.at[0], t);
+        const int64 h = input_index(problem_, 1, run.at[1], r);
+        return d < 0 || h < 0 ? PADDING
+                              : d * problem_.x_pitch[2] + h * problem_.x_pitch[3];
+    }
+
+    // Points the rows of one run at one tap; the bit of a row in zero padding stays
+    // clear.
+    int64 point(const T* x, int64 index, int64 s, int64 tap) {
+        const Run& run = runs_[index];
+        const Span& span = spans_[s * max_rows_ + index];
+        const T** row = rows_ + tap * max_rows_ + run.row;
+        const int64 pitch = problem_.x_pitch[4];
+        if (problem_.padding_mode != PAD_ZEROS) {
+            for (int64 i = 0; i < run.rows; ++i) {
+                row[i] = x + input_index(problem_, 2, run.at[2] + i, s) * pitch;
+            }
+        } else if (span.begin < span.end) {
+            const int64 step = problem_.stride[2] * pitch;
+            const T* at = x + span.first * pitch + span.begin * step;
+            for (int64 i = span.begin; i < span.end; ++i, at += step) {
+                row[i] = at;
+            }
+        } else {
+            return 0;
+        }
+        const auto bits = [](int64 count) { return (int64{1} << count) - 1; };
+        return (bits(span.end) & ~bits(span.begin)) << run.row;
     }
 
     void add_segments(int64 tap, int64 present, int64 everyone) {
@@ -129,7 +199,9 @@ class PixelTile {
     int64 taps_;
     const T** rows_;
     TileSegment* segments_;
-    int64* along_[3];
+    Span* spans_;
+    Run runs_[MAX_TILE_ROWS];
+    int64 run_count_ = 0;
     int64 segment_count_ = 0;
     int64 count_ = 0;
     int64 offset_[MAX_TILE_ROWS];

@@ -34,7 +34,7 @@ struct GemmTile {
 // activation. Element (row, column) goes to y[row_offset[row] + column * column_pitch].
 template <class T>
 struct StoreTile {
-    const T* acc;
+    const T* acc; // aligned; rows are whole vectors, whatever `columns` is
     int64 acc_pitch;
     int64 rows;
     int64 columns;
@@ -46,6 +46,18 @@ struct StoreTile {
     const T* bias;        // null: none
     bool bias_per_row;
     int64 activation;
+};
+
+// to[line * to_pitch + i] = from[line * from_pitch + i * from_step]
+template <class T>
+struct CopyLines {
+    const T* from;
+    int64 from_pitch;
+    int64 from_step;
+    int64 lines;
+    int64 count;
+    T* to;
+    int64 to_pitch;
 };
 
 // The forms of F(m, r): two-dimensional ones apply the transform along both axes.
@@ -120,6 +132,7 @@ struct Kernels {
         int64 columns,
         T* to,
         int64 to_pitch);
+    void (*copy_lines)(const CopyLines<T>&);
     WinogradKernels<T> winograd[WINOGRAD_FORMS];
 };
 

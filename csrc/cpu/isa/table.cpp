@@ -6,6 +6,7 @@
 // keeps for all, and fault on an older processor (numpy#25274). A test holds this at
 // -O0.
 #include "cpu/isa/isa.hpp"
+#include "cpu/micro/copy_lines.hpp"
 #include "cpu/micro/gemm_tile.hpp"
 #include "cpu/micro/pool_row.hpp"
 #include "cpu/micro/store_tile.hpp"
@@ -43,6 +44,7 @@ void fill(Kernels<T>& kernels) {
     kernels.deinterleave = deinterleave<T>;
     kernels.divide = divide<T>;
     kernels.transpose = transpose<T>;
+    kernels.copy_lines = copy_lines<T>;
     fill_winograd(kernels.winograd);
 }
 

@@ -9,88 +9,113 @@
 #include "core/epilogue.hpp"
 #include "cpu/isa/isa.hpp"
 #include "cpu/micro/simd.hpp"
+#include "cpu/micro/transpose.hpp"
 
 namespace pyconv::PYCONV_ISA {
 namespace {
 
-template <class T>
-inline T activate_cheap(int64 activation, T value) {
+// The activations that are a comparison or two, a vector at a time.
+template <class T, class V>
+inline __attribute__((always_inline)) V activate_cheap(int64 activation, V value) {
+    if (activation == ACT_NONE) {
+        return value;
+    }
     if (activation == ACT_RELU) {
-        return value < T(0) ? T(0) : value; // NaN stays NaN
+        return value < T(0) ? V{} : value; // NaN stays NaN
     }
     if (activation == ACT_RELU6) {
-        return value < T(0) ? T(0) : (value > T(6) ? T(6) : value);
+        const V six = V{} + T(6);
+        value = value < T(0) ? V{} : value;
+        return value > T(6) ? six : value;
     }
-    return value < T(0) ? T(0.01) * value : value;
+    if (activation == ACT_LEAKY_RELU) {
+        return value < T(0) ? value * T(0.01) : value;
+    }
+    return value;
 }
 
 template <class T>
-void activate_row(int64 activation, T* row, int64 count) {
-    if (activation == ACT_NONE) {
-        return;
+inline __attribute__((always_inline)) typename Simd<T>::Vector
+load_partial_or_whole(const T* from, int64 count) {
+    if (count == Simd<T>::LANES) {
+        return *reinterpret_cast<const typename Simd<T>::Unaligned*>(from);
+    }
+    return load_partial(from, count);
+}
+
+// Writes a finished line: the cheap activations in the register, the others in place.
+template <class T>
+inline __attribute__((always_inline)) void
+finish(int64 activation, typename Simd<T>::Vector value, T* y, int64 count) {
+    value = activate_cheap<T>(activation, value);
+    if (count == Simd<T>::LANES) {
+        *reinterpret_cast<typename Simd<T>::Unaligned*>(y) = value;
+    } else {
+        store_partial(y, value, count);
     }
     if (activation > ACT_LEAKY_RELU) {
-        activate(activation, row, count);
-        return;
-    }
-    for (int64 j = 0; j < count; ++j) {
-        row[j] = activate_cheap(activation, row[j]);
+        activate(activation, y, count);
     }
 }
 
-// Columns side by side: the row goes straight to y, and is activated there.
+// Columns side by side: every row is one run.
 template <class T>
 void store_rows(const StoreTile<T>& tile) {
-    for (int64 i = 0; i < tile.rows; ++i) {
-        const T* __restrict__ acc = tile.acc + i * tile.acc_pitch;
-        T* __restrict__ y = tile.y + tile.row_offset[i];
-        if (tile.bias == nullptr) {
-            for (int64 j = 0; j < tile.columns; ++j) {
-                y[j] = acc[j];
+    constexpr int LANES = Simd<T>::LANES;
+    using Vector = typename Simd<T>::Vector;
+    for (int64 j = 0; j < tile.columns; j += LANES) {
+        const int64 columns = tile.columns - j < LANES ? tile.columns - j : LANES;
+        const Vector per_column = tile.bias != nullptr && !tile.bias_per_row
+                                      ? load_partial_or_whole(tile.bias + j, columns)
+                                      : Vector{};
+        for (int64 i = 0; i < tile.rows; ++i) {
+            // The accumulator's rows are whole vectors, whatever `columns` is.
+            Vector value =
+                *reinterpret_cast<const Vector*>(tile.acc + i * tile.acc_pitch + j);
+            const int64 at = tile.row_offset[i] + j;
+            if (tile.bias != nullptr) {
+                value += tile.bias_per_row ? Vector{} + tile.bias[i] : per_column;
             }
-        } else if (tile.bias_per_row) {
-            const T bias = tile.bias[i];
-            for (int64 j = 0; j < tile.columns; ++j) {
-                y[j] = acc[j] + bias;
+            if (tile.residual != nullptr) {
+                value += load_partial_or_whole(tile.residual + at, columns);
             }
-        } else {
-            const T* __restrict__ bias = tile.bias;
-            for (int64 j = 0; j < tile.columns; ++j) {
-                y[j] = acc[j] + bias[j];
-            }
+            finish(tile.activation, value, tile.y + at, columns);
         }
-        if (tile.residual != nullptr) {
-            const T* __restrict__ residual = tile.residual + tile.row_offset[i];
-            for (int64 j = 0; j < tile.columns; ++j) {
-                y[j] += residual[j];
-            }
-        }
-        activate_row(tile.activation, y, tile.columns);
     }
 }
 
-// Rows side by side: one run of rows per column, through a line in L1.
+// Rows side by side: the tile is turned, a line of pixels at a time, and every column
+// is one run of rows.
 template <class T>
 void store_columns(const StoreTile<T>& tile) {
-    for (int64 j = 0; j < tile.columns; ++j) {
-        const int64 start = tile.row_offset[0] + j * tile.column_pitch;
-        T* __restrict__ y = tile.y + start;
-        const T* acc = tile.acc + j;
-        for (int64 i = 0; i < tile.rows; ++i) {
-            y[i] = acc[i * tile.acc_pitch];
-        }
-        if (tile.bias != nullptr) {
-            for (int64 i = 0; i < tile.rows; ++i) {
-                y[i] += tile.bias[tile.bias_per_row ? i : j];
+    constexpr int LANES = Simd<T>::LANES;
+    using Vector = typename Simd<T>::Vector;
+    for (int64 i = 0; i < tile.rows; i += LANES) {
+        const int64 rows = tile.rows - i < LANES ? tile.rows - i : LANES;
+        for (int64 j = 0; j < tile.columns; j += LANES) {
+            const int64 columns = tile.columns - j < LANES ? tile.columns - j : LANES;
+            Vector block[LANES]{};
+            for (int64 k = 0; k < rows; ++k) {
+                const T* acc = tile.acc + (i + k) * tile.acc_pitch + j;
+                block[k] = *reinterpret_cast<const Vector*>(acc);
+            }
+            transpose_block(block);
+            for (int64 k = 0; k < columns; ++k) {
+                const int64 at = tile.row_offset[0] + i + (j + k) * tile.column_pitch;
+                Vector value = block[k];
+                if (tile.bias != nullptr) {
+                    if (tile.bias_per_row) {
+                        value += load_partial_or_whole(tile.bias + i, rows);
+                    } else {
+                        value += tile.bias[j + k];
+                    }
+                }
+                if (tile.residual != nullptr) {
+                    value += load_partial_or_whole(tile.residual + at, rows);
+                }
+                finish(tile.activation, value, tile.y + at, rows);
             }
         }
-        if (tile.residual != nullptr) {
-            const T* __restrict__ residual = tile.residual + start;
-            for (int64 i = 0; i < tile.rows; ++i) {
-                y[i] += residual[i];
-            }
-        }
-        activate_row(tile.activation, y, tile.rows);
     }
 }
 
@@ -106,8 +131,7 @@ void store_scattered(const StoreTile<T>& tile) {
             if (tile.residual != nullptr) {
                 value += tile.residual[at];
             }
-            activate_row(tile.activation, &value, 1);
-            tile.y[at] = value;
+            finish(tile.activation, typename Simd<T>::Vector{} + value, tile.y + at, 1);
         }
     }
 }

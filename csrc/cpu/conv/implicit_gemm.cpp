@@ -1,0 +1,382 @@
+// implicit_gemm: im2col's product with only a block of its matrix in existence.
+//
+// The idea: the patches of a block of output pixels are packed into a panel that stays
+// in L2, multiplied with all filters, and forgotten. Filters x pixels where output
+// pixels are neighbours (NCHW): a 1x1 convolution is then the matrix product it already
+// is, and results leave in whole rows. Pixels x filters otherwise. Few blocks (a 7x7
+// image): filters are shared out as well, each share packing the block for itself.
+// Source: Chetlur et al. 2014 (arXiv 1410.0759); Goto and van de Geijn 2008.
+#include "core/memory.hpp"
+#include "core/threads.hpp"
+#include "cpu/algorithm.hpp"
+#include "cpu/conv/model.hpp"
+#include "cpu/conv/patch_product.hpp"
+
+#include <algorithm>
+
+namespace pyconv {
+namespace {
+
+enum Form : int { BY_FILTER = 0, BY_PIXEL = 1 };
+
+int lanes_of(const ConvProblem& problem, const IsaTable& isa) {
+    return problem.dtype == FLOAT32 ? isa.f32.lanes : isa.f64.lanes;
+}
+
+int tile_rows(const ConvProblem& problem, const IsaTable& isa) {
+    return problem.dtype == FLOAT32 ? isa.f32.rows : isa.f64.rows;
+}
+
+int64 depth_of(const ConvProblem& problem) {
+    return problem.c / problem.groups * volume(problem.kernel);
+}
+
+// A panel's unused columns are work for nothing: rows of any number are not.
+Form form_of(const ConvProblem& problem, const IsaTable& isa) {
+    const int64 width = 2 * lanes_of(problem, isa);
+    const int64 pixels = volume(problem.output);
+    const bool full = 8 * pixels >= 7 * width * ceil_div(pixels, width);
+    return pixels_contiguous(problem) && full ? BY_FILTER : BY_PIXEL;
+}
+
+int vectors_of(const ConvProblem& problem, const IsaTable& isa) {
+    const int64 columns = form_of(problem, isa) == BY_FILTER
+                              ? volume(problem.output)
+                              : problem.k / problem.groups;
+    return columns <= lanes_of(problem, isa) ? 1 : 2;
+}
+
+// Rows [first, first + count) of tile `tile` of `tiles` equal ones.
+struct Share {
+    int64 first;
+    int64 count;
+
+    Share(int64 all, int64 tile, int64 tiles)
+        : first(tile * all / tiles), count((tile + 1) * all / tiles - first) {}
+};
+
+// One block: packed patches, and what is multiplied with them.
+template <class T>
+struct Road {
+    const ConvPlan& plan;
+    const ConvProblem& problem;
+    PatchProduct<T> product;
+    int64 row_pitch;
+    int64 blocks; // of pixels, in one sample
+    int64 shares; // of filters
+    const T* x;
+    const T* packed;
+
+    Road(const ConvPlan& plan_, const ConvTensors& tensors, const T* packed_)
+        : plan(plan_), problem(plan_.problem), product(plan_, tensors),
+          row_pitch(patch_row_pitch(product.depth)),
+          blocks(ceil_div(product.pixels, plan.pixel_group)),
+          shares(ceil_div(tiles_of_filters(), plan.filter_group)),
+          x(static_cast<const T*>(tensors.x)), packed(packed_) {}
+
+    bool by_filter() const { return plan.form == BY_FILTER; }
+
+    int64 tiles_of_filters() const {
+        return ceil_div(
+            product.filters, by_filter() ? product.kernels.rows : product.width);
+    }
+
+    // Blocks of equal size, in whole panels where there are panels.
+    Share block(int64 index) const {
+        const int64 unit = by_filter() ? product.width : 1;
+        const Share whole(ceil_div(product.pixels, unit), index, blocks);
+        Share pixels = whole;
+        pixels.first = whole.first * unit;
+        pixels.count = std::min(whole.count * unit, product.pixels - pixels.first);
+        return pixels;
+    }
+
+    int64 patch_elements() const {
+        const int64 most = plan.pixel_group + product.width;
+        return by_filter()
+                   ? ceil_div(most, product.width) * product.width * product.depth
+                   : most * row_pitch;
+    }
+
+    void pack_patches(int64 n, int64 group, const Share& pixels, T* patches) const {
+        const T* sample = x + n * problem.x_pitch[0] +
+                          group * (problem.c / problem.groups) * problem.x_pitch[1];
+        if (by_filter()) {
+            fill_pixel_panels(
+                problem,
+                product.kernels,
+                sample,
+                product.width,
+                pixels.first,
+                pixels.count,
+                patches);
+        } else {
+            fill_pixel_rows(problem, sample, pixels.first, pixels.count, patches);
+        }
+    }
+
+    // Panels of pixels are passed over by tiles of filters.
+    void multiply_by_filter(
+        int64 n,
+        int64 group,
+        const Share& pixels,
+        const Share& tiles,
+        const T* patches,
+        T* acc) const {
+        const int64 panels = ceil_div(pixels.count, product.width);
+        const T* filters = packed + group * product.filters * row_pitch;
+        for (int64 tile = tiles.first; tile < tiles.first + tiles.count; ++tile) {
+            const Share rows(product.filters, tile, tiles_of_filters());
+            for (int64 panel = 0; panel < panels; ++panel) {
+                product.sum(
+                    filters,
+                    rows.first,
+                    rows.count,
+                    patches + panel * product.depth * product.width,
+                    acc);
+                product.store_filters(
+                    acc,
+                    n,
+                    group,
+                    rows.first,
+                    rows.count,
+                    pixels.first / product.width + panel);
+            }
+        }
+    }
+
+    // Panels of filters are passed over by tiles of pixels.
+    void multiply_by_pixel(
+        int64 n,
+        int64 group,
+        const Share& pixels,
+        const Share& panels,
+        const T* patches,
+        T* acc) const {
+        const int64 tiles = ceil_div(pixels.count, product.kernels.rows);
+        const int64 all = tiles_of_filters();
+        for (int64 panel = panels.first; panel < panels.first + panels.count; ++panel) {
+            for (int64 tile = 0; tile < tiles; ++tile) {
+                const Share rows(pixels.count, tile, tiles);
+                product.sum(
+                    patches,
+                    rows.first,
+                    rows.count,
+                    packed + (group * all + panel) * product.depth * product.width,
+                    acc);
+                product.store_pixels(
+                    acc, n, group, pixels.first + rows.first, rows.count, panel);
+            }
+        }
+    }
+
+    // Units are (group, sample, block, share of filters), the last fastest.
+    void walk(int64 begin, int64 end) const {
+        ScratchFrame frame;
+        T* patches = frame.take<T>(patch_elements());
+        T* acc = frame.take<T>(product.kernels.rows * product.width);
+        int64 ready = -1;
+        for (int64 unit = begin; unit < end; ++unit) {
+            const int64 at = unit / shares;
+            const int64 n = at / blocks % problem.n;
+            const int64 group = at / (blocks * problem.n);
+            const Share pixels = block(at % blocks);
+            const Share filters(tiles_of_filters(), unit % shares, shares);
+            if (at != ready) {
+                pack_patches(n, group, pixels, patches);
+                ready = at;
+            }
+            if (by_filter()) {
+                multiply_by_filter(n, group, pixels, filters, patches, acc);
+            } else {
+                multiply_by_pixel(n, group, pixels, filters, patches, acc);
+            }
+        }
+    }
+};
+
+template <class T>
+void pack_as(const ConvPlan& plan, const void* weight, void* packed) {
+    const auto* from = static_cast<const T*>(weight);
+    auto* to = static_cast<T*>(packed);
+    if (plan.form == BY_FILTER) {
+        pack_filter_rows(plan.problem, from, plan.parallel, to);
+    } else {
+        const FilterPanels shape(
+            plan.problem, plan.vectors * kernels_of<T>(*plan.isa).lanes);
+        pack_filter_panels(plan.problem, shape, from, plan.parallel, to);
+    }
+}
+
+void pack(const ConvPlan& plan, const void* weight, void* packed) {
+    if (plan.problem.dtype == FLOAT32) {
+        pack_as<float>(plan, weight, packed);
+    } else {
+        pack_as<double>(plan, weight, packed);
+    }
+}
+
+template <class T>
+void run_as(const ConvPlan& plan, const ConvTensors& tensors) {
+    ScratchFrame frame;
+    const auto* packed = static_cast<const T*>(tensors.packed);
+    if (packed == nullptr) {
+        T* scratch = frame.take<T>(plan.packed_bytes / static_cast<int64>(sizeof(T)));
+        pack_as<T>(plan, tensors.weight, scratch);
+        packed = scratch;
+    }
+    const Road<T> road(plan, tensors, packed);
+    const int64 units =
+        plan.problem.groups * plan.problem.n * road.blocks * road.shares;
+    parallel_for(units, plan.parallel, [&](int64 begin, int64 end, int) {
+        road.walk(begin, end);
+    });
+}
+
+void run(const ConvPlan& plan, const ConvTensors& tensors) {
+    if (plan.problem.dtype == FLOAT32) {
+        run_as<float>(plan, tensors);
+    } else {
+        run_as<double>(plan, tensors);
+    }
+}
+
+std::string supports(const ConvProblem&) {
+    return "";
+}
+
+// Pixels whose patches fill a third of L2: the rest is for filters and output.
+int64 pixels_in_block(
+    const ConvProblem& problem, const IsaTable& isa, const Machine& host) {
+    const int64 pixel_bytes =
+        patch_row_pitch(depth_of(problem)) * element_bytes(problem.dtype);
+    const int64 unit = form_of(problem, isa) == BY_FILTER
+                           ? vectors_of(problem, isa) * lanes_of(problem, isa)
+                           : tile_rows(problem, isa);
+    const int64 units = std::clamp<int64>(host.l2_bytes / 3 / pixel_bytes / unit, 1, 8);
+    return std::min(units * unit, volume(problem.output));
+}
+
+double cost_us(const ConvProblem& problem, const IsaTable& isa, const Machine& host) {
+    const bool by_filter = form_of(problem, isa) == BY_FILTER;
+    const int vectors = vectors_of(problem, isa);
+    const int64 width = vectors * lanes_of(problem, isa);
+    const int64 rows = tile_rows(problem, isa);
+    const int64 pixels = volume(problem.output);
+    const int64 filters = problem.k / problem.groups;
+    const double depth = static_cast<double>(depth_of(problem));
+    const double panels =
+        static_cast<double>(ceil_div(by_filter ? pixels : filters, width));
+    const double a_rows = static_cast<double>(by_filter ? filters : pixels);
+    const double tiles =
+        static_cast<double>(ceil_div(by_filter ? filters : pixels, rows));
+    const double store = by_filter || problem.y_pitch[1] == 1 ? 3.0 : 8.0;
+    const double products =
+        panels * (a_rows * vectors * (depth / 2.0 + store) + tiles * 60.0);
+    // Packing: lines of a panel by the vector, rows by the run of channels.
+    const bool neighbours = problem.x_pitch[4] == 1 && problem.stride[2] == 1;
+    const double line = neighbours ? 3.0 : 1.3 * static_cast<double>(width / vectors);
+    const bool channels_last = problem.x_pitch[1] == 1;
+    const double run =
+        static_cast<double>(channels_last ? problem.c / problem.groups : 1);
+    const double packing =
+        by_filter ? panels * depth * vectors * line
+                  : a_rows * depth * (channels_last ? 0.12 + 20.0 / run : 2.0);
+    const double samples = static_cast<double>(problem.n * problem.groups);
+    return shared_us(samples * (products + packing) + 700.0, problem, host);
+}
+
+double pack_us(const ConvProblem& problem, const IsaTable&, const Machine& host) {
+    return packing_us(
+        bytes_of_weight(problem) / static_cast<double>(element_bytes(problem.dtype)),
+        problem,
+        host);
+}
+
+Movement
+movement(const ConvProblem& problem, const IsaTable& isa, const Machine& host) {
+    const bool by_filter = form_of(problem, isa) == BY_FILTER;
+    const double x = bytes_of_x(problem);
+    const double w = bytes_of_weight(problem);
+    const double y = bytes_of_y(problem);
+    const double patches = static_cast<double>(problem.n * problem.groups) *
+                           static_cast<double>(volume(problem.output)) *
+                           static_cast<double>(depth_of(problem)) *
+                           static_cast<double>(element_bytes(problem.dtype));
+    const double blocks = static_cast<double>(
+        problem.n *
+        ceil_div(volume(problem.output), pixels_in_block(problem, isa, host)));
+    const double rows = static_cast<double>(ceil_div(
+        by_filter ? problem.k / problem.groups : volume(problem.output),
+        tile_rows(problem, isa)));
+    // Patches are written, then pass through L1 once for every tile of filters; or
+    // filters pass once for every tile of pixels.
+    const double swept = by_filter
+                             ? patches * rows + w * blocks
+                             : w * rows * static_cast<double>(problem.n) + patches;
+    const double l1 = patches * 2.0 + swept + y;
+    const double l2 = x + w * blocks + y;
+    return layered(2.0 * products_of(problem), l1, l2, x + w + y, x + w + y, host);
+}
+
+ConvPlan plan(const ConvProblem& problem, const IsaTable& isa, const Machine& host);
+
+} // namespace
+
+extern const ConvAlgorithm conv_implicit_gemm;
+const ConvAlgorithm conv_implicit_gemm{
+    .name = "implicit_gemm",
+    .summary = "patches packed a block at a time, multiplied while they are in L2",
+    .rounding = "direct",
+    .supports = supports,
+    .cost_us = cost_us,
+    .movement = movement,
+    .pack_us = pack_us,
+    .plan = plan,
+    .pack = pack,
+    .run = run,
+};
+
+namespace {
+
+ConvPlan plan(const ConvProblem& problem, const IsaTable& isa, const Machine& host) {
+    const Form form = form_of(problem, isa);
+    const int vectors = vectors_of(problem, isa);
+    const int64 lanes = lanes_of(problem, isa);
+    const int rows = tile_rows(problem, isa);
+    const int64 filters = problem.k / problem.groups;
+    const int64 pixels = pixels_in_block(problem, isa, host);
+    const int64 blocks =
+        problem.n * problem.groups * ceil_div(volume(problem.output), pixels);
+    const int64 tiles = ceil_div(filters, form == BY_FILTER ? rows : vectors * lanes);
+    const int64 shares = std::clamp<int64>(ceil_div(16, blocks), 1, tiles);
+    const FilterPanels shape(problem, vectors * lanes);
+    const int64 packed = form == BY_FILTER ? problem.k * patch_row_pitch(shape.depth())
+                                           : shape.elements(problem.groups);
+    const int64 bytes = element_bytes(problem.dtype);
+    return ConvPlan{
+        .problem = problem,
+        .algorithm = &conv_implicit_gemm,
+        .isa = &isa,
+        .vectors = vectors,
+        .filter_group = ceil_div(tiles, shares),
+        .pixel_group = pixels,
+        .form = form,
+        .parallel = products_of(problem) > PARALLEL_PRODUCTS,
+        .blocking =
+            {{"mr", rows},
+             {"nr", vectors * lanes},
+             {"pixels", pixels},
+             {form == BY_FILTER ? "filter_tiles" : "filter_panels",
+              ceil_div(tiles, shares)}},
+        .workspace_bytes =
+            (packed + (pixels + vectors * lanes) * patch_row_pitch(shape.depth())) *
+            bytes,
+        .packed_bytes = packed * bytes,
+        .packing =
+            form == BY_FILTER ? "rows" : "panels of " + std::to_string(vectors * lanes),
+    };
+}
+
+} // namespace
+} // namespace pyconv
