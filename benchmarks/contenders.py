@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import pyconv as pc
-from benchmarks.peers import Contender, Prepared, channels_last, installed
+from benchmarks.peers import Contender, Prepared, channels_last, checkable, installed
 from benchmarks.pool_shapes import PoolLayer
 from benchmarks.shapes import Layer
 
@@ -26,6 +26,14 @@ MEMORY_ORDERS = ("nchw", "nhwc")
 def arrange(x: Array, memory: str) -> Array:
     """The array in the named memory order, logical axes unchanged."""
     return channels_last(x) if memory == "nhwc" else x
+
+
+def unread(shape: tuple[int, ...], memory: str) -> Array:
+    """An array of that shape and memory order whose contents do not matter."""
+    if memory == "nchw":
+        return np.empty(shape, np.float32)
+    n, c, *spatial = shape
+    return np.moveaxis(np.empty((n, *spatial, c), np.float32), -1, 1)
 
 
 def candidate(explanation: Any, algorithm: str) -> dict[str, Any]:
@@ -44,6 +52,12 @@ def candidate(explanation: Any, algorithm: str) -> dict[str, Any]:
     raise LookupError(f"{algorithm} is no candidate of {explanation}")
 
 
+def window(layer: Layer) -> tuple[Any, ...]:
+    """Stride, padding, dilation and groups as a user would give them."""
+    padding = layer.pads if any(layer.extra) else layer.padding
+    return (layer.stride, padding, layer.dilation, layer.groups)
+
+
 class Pyconv:
     """One pyconv convolution algorithm in one memory order."""
 
@@ -58,8 +72,7 @@ class Pyconv:
     ) -> tuple[Any, tuple[Any, ...]]:
         """The public function and its positional arguments."""
         function = getattr(pc, f"conv{layer.rank}d")
-        rest = (layer.stride, layer.padding, layer.dilation, layer.groups)
-        return function, (arrange(x, self.memory), w, b, *rest)
+        return function, (arrange(x, self.memory), w, b, *window(layer))
 
     def prediction(self, layer: Layer) -> dict[str, Any]:
         """This algorithm's entry in explain(); the arrays' contents are not read."""
@@ -81,6 +94,58 @@ class Pyconv:
             return function(*arguments, algorithm=algorithm)
 
         return Prepared(run=call, output=call)
+
+
+class PyconvLayer:
+    """pc.Conv1d, Conv2d, Conv3d with their packed weights, in one memory order.
+
+    With `reuse` the output array is given (`out=`), else each call returns a fresh one
+    from the output pool.
+    """
+
+    def __init__(
+        self, memory: str, *, algorithm: str = "auto", reuse: bool = False
+    ) -> None:
+        self.algorithm = algorithm
+        self.memory = memory
+        self.reuse = reuse
+        self.name = f"pyconv-layer-{memory}{'-out' if reuse else ''}"
+        self.version = str(pc.__version__)
+
+    def make(self, layer: Layer, w: Array, b: Array) -> Any:
+        """The public object; nothing is planned before its first call."""
+        kind = getattr(pc, f"Conv{layer.rank}d")
+        return kind(w, b, *window(layer), algorithm=self.algorithm)
+
+    def explained(self, layer: Layer) -> Any:
+        """explain() of one call; the arrays' contents are not read."""
+        w, b = np.empty(layer.w_shape, np.float32), np.empty(layer.k, np.float32)
+        return pc.explain(self.make(layer, w, b), unread(layer.x_shape, self.memory))
+
+    def prediction(self, layer: Layer) -> dict[str, Any]:
+        """This algorithm's entry in explain()."""
+        return candidate(self.explained(layer), self.algorithm)
+
+    def supports(self, layer: Layer) -> str:
+        """The planner's own reason."""
+        return str(self.prediction(layer)["reason"])
+
+    def prepare(self, layer: Layer, x: Array, w: Array, b: Array) -> Prepared:
+        """The memory order is set beforehand, the weights are packed by the first call."""
+        convolve = self.make(layer, w, b)
+        given = arrange(x, self.memory)
+        if self.reuse:
+            y = convolve(given)
+            return checkable(lambda: convolve(given, out=y), lambda result: result)
+        return checkable(lambda: convolve(given), lambda result: result)
+
+
+class PyconvFunction(Pyconv):
+    """The functional call on NCHW input, its weights given anew at each call."""
+
+    def __init__(self) -> None:
+        super().__init__("auto", "nchw")
+        self.name = "pyconv-function-nchw"
 
 
 class PoolContender(Protocol):

@@ -84,11 +84,18 @@ class Torch:
         if self.memory == "nhwc":
             order = torch.channels_last if layer.rank == 2 else torch.channels_last_3d
             tx, tw = tx.to(memory_format=order), tw.to(memory_format=order)
-        rest = (tb, layer.stride, layer.padding, layer.dilation, layer.groups)
+        padding: Any = layer.padding
+        uneven: list[int] = []
+        if any(layer.extra):
+            # Its convolution pads both sides alike: the rest is a call of its own.
+            padding = 0
+            uneven = [p for pair in reversed(layer.pads) for p in pair]
+        rest = (tb, layer.stride, padding, layer.dilation, layer.groups)
 
         def call() -> Any:
             with torch.inference_mode():
-                return function(tx, tw, *rest)
+                given = torch.nn.functional.pad(tx, uneven) if uneven else tx
+                return function(given, tw, *rest)
 
         return checkable(call, lambda y: np.asarray(y.numpy()))
 
@@ -118,7 +125,7 @@ class OnnxRuntime:
             ["y"],
             kernel_shape=list(layer.kernel),
             strides=list(layer.stride),
-            pads=list(layer.padding) * 2,
+            pads=[p for side in zip(*layer.pads, strict=True) for p in side],
             dilations=list(layer.dilation),
             group=layer.groups,
         )
@@ -180,6 +187,8 @@ class Ncnn:
             13: layer.stride[0],
             4: layer.padding[1],
             14: layer.padding[0],
+            15: layer.pads[1][1],
+            16: layer.pads[0][1],
             5: 1,
             6: w.size,
             7: layer.groups,
@@ -236,12 +245,18 @@ class OpenCV:
 
 
 class SciPy:
-    """scipy.ndimage.correlate on one channel; one thread is all it has."""
+    """One-channel filtering in SciPy; one thread is all it has.
 
-    def __init__(self, threads: int) -> None:
+    ndimage.correlate adds tap by tap in float64; signal.fftconvolve goes through the
+    transform, and wins where the kernel is large.
+    """
+
+    def __init__(self, threads: int, method: str) -> None:
         del threads
+        self.method = method
         self.ndimage: Any = import_module("scipy.ndimage")
-        self.name = "scipy"
+        self.signal: Any = import_module("scipy.signal")
+        self.name = f"scipy-{method}"
         self.version = str(import_module("scipy").__version__)
 
     def supports(self, layer: Layer) -> str:
@@ -252,12 +267,19 @@ class SciPy:
         """Adds the bias in the call: the others do too."""
         del layer
         image, kernel, bias = x[0, 0], w[0, 0], b[0]
+        flipped = np.ascontiguousarray(np.flip(kernel))
 
-        def call() -> Any:
+        def correlate() -> Any:
             y = self.ndimage.correlate(image, kernel, mode="constant")
             y += bias
             return y
 
+        def fft() -> Any:
+            y = self.signal.fftconvolve(image, flipped, mode="same")
+            y += bias
+            return y
+
+        call = fft if self.method == "fft" else correlate
         return checkable(call, lambda y: np.asarray(y)[None, None])
 
 
@@ -278,7 +300,8 @@ MAKERS: dict[str, Callable[[int], Contender]] = {
     "onnxruntime": OnnxRuntime,
     "ncnn": Ncnn,
     "opencv": OpenCV,
-    "scipy": SciPy,
+    "scipy-correlate": lambda threads: SciPy(threads, "correlate"),
+    "scipy-fft": lambda threads: SciPy(threads, "fft"),
 }
 
 

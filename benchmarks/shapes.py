@@ -18,20 +18,34 @@ Ints = tuple[int, ...]
 
 
 def output_extents(
-    spatial: Ints, kernel: Ints, stride: Ints, padding: Ints, dilation: Ints
+    spatial: Ints,
+    kernel: Ints,
+    stride: Ints,
+    padding: Ints,
+    dilation: Ints,
+    extra: Ints = (),
 ) -> Ints:
-    """Output extents: floor((n + 2 pad - dilation (k - 1) - 1) / stride) + 1."""
+    """Output extents: floor((n + 2 pad + extra - dilation (k - 1) - 1) / stride) + 1."""
     return tuple(
-        (n + 2 * p - d * (k - 1) - 1) // s + 1
-        for n, k, s, p, d in zip(
-            spatial, kernel, stride, padding, dilation, strict=True
+        (n + 2 * p + e - d * (k - 1) - 1) // s + 1
+        for n, k, s, p, d, e in zip(
+            spatial,
+            kernel,
+            stride,
+            padding,
+            dilation,
+            extra or (0,) * len(spatial),
+            strict=True,
         )
     )
 
 
 @dataclass(frozen=True)
 class Layer:
-    """One convolution: extents per spatial axis, padding the same on both sides."""
+    """One convolution: extents per spatial axis.
+
+    Padding is the same on both sides, but for `extra` at the end of each axis.
+    """
 
     network: str
     name: str
@@ -46,6 +60,13 @@ class Layer:
     dilation: Ints
     groups: int
     repeat: int = 1
+    extra: Ints = ()
+
+    @property
+    def pads(self) -> tuple[tuple[int, int], ...]:
+        """Padding before and after each axis."""
+        extra = self.extra or (0,) * self.rank
+        return tuple((p, p + e) for p, e in zip(self.padding, extra, strict=True))
 
     @property
     def id(self) -> str:
@@ -63,7 +84,12 @@ class Layer:
     def output(self) -> Ints:
         """Spatial extents of the output."""
         return output_extents(
-            self.spatial, self.kernel, self.stride, self.padding, self.dilation
+            self.spatial,
+            self.kernel,
+            self.stride,
+            self.padding,
+            self.dilation,
+            self.extra,
         )
 
     @property
@@ -338,15 +364,18 @@ def _image_filters() -> Iterator[Layer]:
         yield square("image", f"filter{kernel}", 1, 1, 1024, kernel, pad=kernel // 2)
 
 
-NETWORKS: dict[str, tuple[Layer, ...]] = {
-    "lenet5": distinct(_lenet5()),
-    "alexnet": distinct(_alexnet()),
-    "vgg16": distinct(_vgg16()),
-    "googlenet": distinct(_googlenet()),
-    "resnet50": distinct(_resnet50()),
-    "mobilenet_v2": distinct(_mobilenet_v2()),
-    "unet": distinct(_unet()),
-    "alphago": distinct(_alphago()),
-    "wavenet": distinct(_wavenet()),
-    "image": distinct(_image_filters()),
+# Every layer in the order it runs, repeats and all.
+SEQUENCES: dict[str, tuple[Layer, ...]] = {
+    "lenet5": tuple(_lenet5()),
+    "alexnet": tuple(_alexnet()),
+    "vgg16": tuple(_vgg16()),
+    "googlenet": tuple(_googlenet()),
+    "resnet50": tuple(_resnet50()),
+    "mobilenet_v2": tuple(_mobilenet_v2()),
+    "unet": tuple(_unet()),
+    "alphago": tuple(_alphago()),
+    "wavenet": tuple(_wavenet()),
+    "image": tuple(_image_filters()),
 }
+
+NETWORKS = {name: distinct(layers) for name, layers in SEQUENCES.items()}

@@ -22,14 +22,18 @@ Measure = Callable[[Callable[[], object], int, dict[str, Any]], None]
 TINY = square("tiny", "conv", 1, 1, 8, 3)
 
 
-@pytest.mark.parametrize("name", ["pyconv", "torch-nchw", "scipy"])
+@pytest.mark.parametrize("name", ["pyconv", "torch-nchw", "scipy-correlate"])
 def test_conv2d(
     name: str, measure: Measure, benchmark: Any, request: pytest.FixtureRequest
 ) -> None:
     """One small convolution, with bias."""
     benchmark.group = "overhead: conv2d 1x1x8x8, 3x3"
     threads = int(request.config.getoption("--threads"))
-    layer = TINY if name != "scipy" else square("tiny", "same", 1, 1, 8, 3, pad=1)
+    layer = (
+        TINY
+        if not name.startswith("scipy")
+        else square("tiny", "same", 1, 1, 8, 3, pad=1)
+    )
     try:
         contender = AUTO if name == "pyconv" else MAKERS[name](threads)
     except ImportError as error:

@@ -4,6 +4,9 @@ Why the rest: a thread pool that spins after its work (OpenMP's default for some
 ONNX Runtime's too) would otherwise steal the cores of whoever comes next. Why turns: a
 clock that drifts, or a neighbour on the machine, then hits everyone alike. Caches are
 warm on purpose: the same arrays, back to back, as in a running program.
+
+Contenders of one library share its thread pool and cannot slow each other, so the rest
+is between libraries; without `families` each contender counts as a library of its own.
 """
 
 from __future__ import annotations
@@ -20,8 +23,13 @@ REST_SECONDS = 0.25
 
 @dataclass(frozen=True)
 class Sample:
-    """Seconds per call: best, quartiles and median over `calls` timed samples."""
+    """Seconds per call: best, quartiles and median over `calls` timed samples.
 
+    `round` is the best round's median: what a contender can do when nothing disturbs
+    it, without resting on one lucky call.
+    """
+
+    round: float
     best: float
     first_quartile: float
     median: float
@@ -33,12 +41,14 @@ class Sample:
         return asdict(self)
 
 
-def summarise(seconds: list[float]) -> Sample:
-    """Order statistics of a list of times."""
+def summarise(rounds: list[list[float]]) -> Sample:
+    """Order statistics of the times of every round."""
+    seconds = [value for values in rounds for value in values]
+    best_round = min(statistics.median(values) for values in rounds)
     if len(seconds) < 2:
-        return Sample(seconds[0], seconds[0], seconds[0], seconds[0], len(seconds))
+        return Sample(*[seconds[0]] * 5, calls=len(seconds))
     first, median, third = statistics.quantiles(seconds, n=4, method="inclusive")
-    return Sample(min(seconds), first, median, third, len(seconds))
+    return Sample(best_round, min(seconds), first, median, third, len(seconds))
 
 
 def rest(seconds: float = REST_SECONDS) -> None:
@@ -59,13 +69,18 @@ def warm_up(run: Run, seconds: float) -> float:
             return fastest
 
 
-def one_turn(run: Run, *, turn_seconds: float, rest_seconds: float) -> list[float]:
+def one_turn(
+    run: Run, *, turn_seconds: float, rest_seconds: float, fastest: float = 0.0
+) -> list[float]:
     """Rest, warm up, then time calls for about `turn_seconds`: seconds per call.
 
-    Calls shorter than 50 us are timed in loops, so that the clock does not show.
+    Calls shorter than 50 us are timed in loops, so that the clock does not show. A call
+    known (`fastest`) to outlast the turn is not warmed up again: it does so by itself.
     """
-    rest(rest_seconds)
-    fastest = warm_up(run, turn_seconds / 4)
+    if rest_seconds:
+        rest(rest_seconds)
+    if fastest < turn_seconds:
+        fastest = warm_up(run, turn_seconds / 4)
     inner = max(1, int(50e-6 / max(fastest, 1e-9)))
     samples = max(1, min(200, int(turn_seconds / max(fastest * inner, 1e-9))))
     times = []
@@ -83,6 +98,7 @@ def alternate(
     rounds: int = 5,
     turn_seconds: float = 0.1,
     rest_seconds: float = REST_SECONDS,
+    families: Mapping[str, str] | None = None,
 ) -> dict[str, Sample]:
     """Time every contender in turn, `rounds` times over.
 
@@ -95,18 +111,27 @@ def alternate(
     turn_seconds
         Seconds of timed calls in a turn (at least one call).
     rest_seconds
-        Sleep before each turn.
+        Sleep before each turn that follows one of another library.
+    families
+        Name to library; without it each contender is a library.
 
     Returns
     -------
     dict of str to Sample
         Over all turns of a contender.
     """
-    times: dict[str, list[float]] = {name: [] for name in contenders}
+    times: dict[str, list[list[float]]] = {name: [] for name in contenders}
+    before = None
     for index in range(rounds):
         names = list(contenders)
         for name in names if index % 2 == 0 else reversed(names):
-            times[name] += one_turn(
-                contenders[name], turn_seconds=turn_seconds, rest_seconds=rest_seconds
+            family = name if families is None else families[name]
+            turn = one_turn(
+                contenders[name],
+                turn_seconds=turn_seconds,
+                rest_seconds=0.0 if family == before else rest_seconds,
+                fastest=min((min(values) for values in times[name]), default=0.0),
             )
+            times[name].append(turn)
+            before = family if families is not None else None
     return {name: summarise(values) for name, values in times.items()}

@@ -1,0 +1,201 @@
+"""The suites: every layer against every peer, checked, in turns, in one run.
+
+    python -m benchmarks.bench [--suite 3x3,thin] [--threads 2] [--quick] [--table]
+
+suites.py names layers, peers and goals; measuring.py does one case; standing.py prints
+how pyconv stands. After each suite the JSON is written to
+benchmarks/results/<machine>/suites-threads<N>.json: an interrupted run keeps what it
+has, and a rerun of one suite replaces that suite alone. Exits with 1 if pyconv computed
+something wrong.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+
+import pyconv as pc
+from benchmarks import machine, networks, standing
+from benchmarks.measuring import (
+    Budget,
+    measure_layer,
+    measure_network,
+    roster,
+    wrong,
+)
+from benchmarks.shapes import Layer
+from benchmarks.suites import LAYER, NAMES, NETWORKS, SUITES, TORCH, Suite
+
+QUICK_CASES = 2
+QUICK_FLOPS = 3e8
+
+
+def progress_bar(console: Console) -> Progress:
+    """Cases done, and the time they took and will take."""
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+        console=console,
+    )
+
+
+def suite_names(text: str) -> list[str]:
+    """Names given by --suite; argparse reports an unknown one."""
+    names = list(NAMES) if text in ("", "all") else text.split(",")
+    unknown = sorted(set(names) - set(NAMES))
+    if unknown:
+        raise argparse.ArgumentTypeError(
+            f"unknown {', '.join(unknown)}; suites are {', '.join(NAMES)}"
+        )
+    return names
+
+
+def quick_layers(suite: Suite) -> tuple[Layer, ...]:
+    """A few small layers of a suite, the first and the last that qualify."""
+    small = [layer for layer in suite.layers if layer.flops <= QUICK_FLOPS]
+    return tuple(dict.fromkeys((small[0], small[-1])))[:QUICK_CASES]
+
+
+def run_suite(
+    suite: Suite, threads: int, budget: Budget, quick: bool, console: Console
+) -> dict[str, Any]:
+    """Every case of a suite: the suite's part of the report."""
+    if suite.name == NETWORKS.name:
+        _, missing = roster(suite.peers, threads)
+        nets = networks.NETWORKS if not missing else ()
+        chosen = [net for net in nets if not quick or net.flops <= QUICK_FLOPS]
+        names = (*TORCH, *LAYER)
+        jobs = [
+            (net.id, partial(measure_network, net, names, budget)) for net in chosen
+        ]
+    else:
+        contenders, missing = roster(suite.contenders, threads)
+        layers = quick_layers(suite) if quick else suite.layers
+        jobs = [
+            (layer.id, partial(measure_layer, layer, contenders, budget))
+            for layer in layers
+        ]
+    records = []
+    with progress_bar(console) as progress:
+        task = progress.add_task(suite.name, total=len(jobs))
+        for name, job in jobs:
+            progress.update(task, description=f"{suite.name} {name}")
+            records.append(job())
+            progress.advance(task)
+    return {"title": suite.title, "missing": missing, "cases": records}
+
+
+def write(report: dict[str, Any], path: Path) -> None:
+    """Replace the file in one step."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path.with_suffix(".part")
+    beside.write_text(json.dumps(report, indent=1) + "\n")
+    beside.replace(path)
+
+
+def chosen_suites(names: list[str]) -> Iterator[Suite]:
+    """The suites of those names, in their own order."""
+    for name in NAMES:
+        if name in names:
+            yield SUITES.get(name, NETWORKS)
+
+
+def available_cores() -> int:
+    """Cores this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def report_path(threads: int) -> Path:
+    """Where this machine's report lies."""
+    return machine.results_folder() / f"suites-threads{threads}.json"
+
+
+def parse(arguments: list[str]) -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", 1)[0])
+    parser.add_argument(
+        "--suite",
+        type=suite_names,
+        default=list(NAMES),
+        metavar="NAMES",
+        help=f"comma-separated, among {', '.join(NAMES)} (default: all)",
+    )
+    parser.add_argument("--threads", type=int, default=available_cores())
+    parser.add_argument("--rounds", type=int, default=Budget.rounds)
+    parser.add_argument(
+        "--turn-seconds",
+        type=float,
+        default=Budget.turn_seconds,
+        help="timed calls of one contender in one round (default: %(default)g)",
+    )
+    parser.add_argument(
+        "--quick", action="store_true", help="two small cases a suite; no figures"
+    )
+    parser.add_argument(
+        "--table", action="store_true", help="measure nothing, print what is there"
+    )
+    parser.add_argument(
+        "--every", action="store_true", help="print every case, not only the slowest"
+    )
+    parser.add_argument("--out", type=Path, default=None, help="JSON file to write")
+    return parser.parse_args(arguments)
+
+
+def main(arguments: list[str]) -> int:
+    """Run the suites, or print their report."""
+    options = parse(arguments)
+    console = Console(width=160 if not sys.stdout.isatty() else None)
+    pc.set_num_threads(options.threads)
+    path = options.out
+    if path is None:
+        path = (
+            machine.ROOT / "build" / "suites-quick.json"
+            if options.quick
+            else report_path(options.threads)
+        )
+    report = standing.load(path)
+    if options.table:
+        standing.show(report, console, options.every)
+        return 0
+    budget = Budget(options.rounds, options.turn_seconds)
+    if options.quick:
+        budget = Budget(rounds=1, turn_seconds=0.002, rest_seconds=0.0)
+    here = machine.describe()
+    faults: list[str] = []
+    for suite in chosen_suites(options.suite):
+        part = run_suite(suite, options.threads, budget, options.quick, console)
+        report["suites"][suite.name] = {"machine": here, **part}
+        write(report, path)
+        faults += wrong(part["cases"])
+        for name, reason in part["missing"].items():
+            console.print(f"{suite.name}: {name} takes no part: {reason}")
+    standing.show(report, console, options.every)
+    console.print(f"written: {path}")
+    for fault in faults:
+        console.print(f"[red]wrong[/red] {fault}")
+    return 1 if faults else 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main(sys.argv[1:]))
