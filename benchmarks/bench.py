@@ -126,14 +126,9 @@ def available_cores() -> int:
     return os.cpu_count() or 1
 
 
-def report_path(threads: int) -> Path:
-    """Where this machine's report lies."""
-    return machine.results_folder() / f"suites-threads{threads}.json"
-
-
-def parse(arguments: list[str]) -> argparse.Namespace:
-    """The command line."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", 1)[0])
+def command_line(doc: str | None, budget: Budget) -> argparse.ArgumentParser:
+    """The options that bench and selection share."""
+    parser = argparse.ArgumentParser(description=(doc or "").split("\n", 1)[0])
     parser.add_argument(
         "--suite",
         type=suite_names,
@@ -142,11 +137,11 @@ def parse(arguments: list[str]) -> argparse.Namespace:
         help=f"comma-separated, among {', '.join(NAMES)} (default: all)",
     )
     parser.add_argument("--threads", type=int, default=available_cores())
-    parser.add_argument("--rounds", type=int, default=Budget.rounds)
+    parser.add_argument("--rounds", type=int, default=budget.rounds)
     parser.add_argument(
         "--turn-seconds",
         type=float,
-        default=Budget.turn_seconds,
+        default=budget.turn_seconds,
         help="timed calls of one contender in one round (default: %(default)g)",
     )
     parser.add_argument(
@@ -159,31 +154,39 @@ def parse(arguments: list[str]) -> argparse.Namespace:
         "--every", action="store_true", help="print every case, not only the slowest"
     )
     parser.add_argument("--out", type=Path, default=None, help="JSON file to write")
-    return parser.parse_args(arguments)
+    return parser
+
+
+def chosen_path(options: argparse.Namespace, stem: str) -> Path:
+    """--out; else among this machine's results, or in build/ for a quick run."""
+    if options.out is not None:
+        return Path(options.out)
+    if options.quick:
+        return machine.ROOT / "build" / f"{stem}-quick.json"
+    return machine.results_folder() / f"{stem}-threads{options.threads}.json"
+
+
+def chosen_budget(options: argparse.Namespace) -> Budget:
+    """--rounds and --turn-seconds; next to nothing for a quick run."""
+    if options.quick:
+        return Budget(rounds=1, turn_seconds=0.002, rest_seconds=0.0)
+    return Budget(options.rounds, options.turn_seconds)
 
 
 def main(arguments: list[str]) -> int:
     """Run the suites, or print their report."""
-    options = parse(arguments)
+    options = command_line(__doc__, Budget()).parse_args(arguments)
     console = Console(width=160 if not sys.stdout.isatty() else None)
     pc.set_num_threads(options.threads)
-    path = options.out
-    if path is None:
-        path = (
-            machine.ROOT / "build" / "suites-quick.json"
-            if options.quick
-            else report_path(options.threads)
-        )
+    path = chosen_path(options, "suites")
     report = standing.load(path)
     if options.table:
         standing.show(report, console, options.every)
         return 0
-    budget = Budget(options.rounds, options.turn_seconds)
-    if options.quick:
-        budget = Budget(rounds=1, turn_seconds=0.002, rest_seconds=0.0)
     here = machine.describe()
     faults: list[str] = []
     for suite in chosen_suites(options.suite):
+        budget = chosen_budget(options)
         part = run_suite(suite, options.threads, budget, options.quick, console)
         report["suites"][suite.name] = {"machine": here, **part}
         write(report, path)

@@ -215,8 +215,8 @@ def through_pyconv(net: Network, memory: str) -> Function:
             functions.append(pyconv_pool(step.layer))
         else:
             assert weights is not None
-            fused = {"activation": step.activation}
-            functions.append(pc.Conv2d(*weights, *window(step.layer), **fused))
+            given = (*weights, *window(step.layer))
+            functions.append(pc.Conv2d(*given, activation=step.activation))
     return chain(
         net, functions, {k: arrange(v, memory) for k, v in net.inputs().items()}
     )

@@ -46,7 +46,8 @@ def summarise(rounds: list[list[float]]) -> Sample:
     seconds = [value for values in rounds for value in values]
     best_round = min(statistics.median(values) for values in rounds)
     if len(seconds) < 2:
-        return Sample(*[seconds[0]] * 5, calls=len(seconds))
+        (only,) = seconds
+        return Sample(only, only, only, only, only, 1)
     first, median, third = statistics.quantiles(seconds, n=4, method="inclusive")
     return Sample(best_round, min(seconds), first, median, third, len(seconds))
 
