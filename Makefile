@@ -31,13 +31,20 @@ EXTRAS = $(BIN)/python -c 'import importlib.metadata as m, sys; \
 	print(*(r.strip().replace(" ", "") for r, _, mark in rows \
 	if any(repr(e) in mark.replace(chr(34), chr(39)) for e in sys.argv[1:])))'
 
-.PHONY: help demo test lint bench ratio clean check
+# make bench SUITE=3x3,thin THREADS=1: those suites only, on one thread.
+SUITE ?=
+THREADS ?=
+SUITES = $(if $(SUITE),--suite $(SUITE)) $(if $(THREADS),--threads $(THREADS))
+
+.PHONY: help demo test lint bench selection layers ratio clean check
 
 help:
 	@echo "make demo   a photograph and ResNet-50 through every algorithm (build/demo/)"
 	@echo "make test   the test suite"
 	@echo "make lint   ruff, mypy, clang-format"
-	@echo "make bench  pytest benchmarks, all published layers (ARGS=--quick for a few)"
+	@echo "make bench  the suites against every peer (SUITE=name THREADS=1 ARGS=--quick)"
+	@echo "make selection  auto's pick against every algorithm, on the same layers"
+	@echo "make layers  pytest benchmarks, all published layers (ARGS=--quick for a few)"
 	@echo "make ratio  against PyTorch on ResNet-50, one run (installs PyTorch)"
 	@echo "make clean  remove build/ and $(VENV)/"
 
@@ -54,7 +61,13 @@ lint: $(VENV)/.lint
 	find csrc -name '*.cpp' -o -name '*.hpp' -o -name '*.cuh' | \
 		xargs $(BIN)/clang-format --dry-run --Werror
 
-bench: $(VENV)/.bench
+bench: $(VENV)/.bench $(VENV)/.torch
+	@$(BIN)/python -m benchmarks.bench $(SUITES) $(ARGS)
+
+selection: $(VENV)/.bench
+	@$(BIN)/python -m benchmarks.selection $(SUITES) $(ARGS)
+
+layers: $(VENV)/.bench
 	@$(BIN)/python -m pytest benchmarks --benchmark-json=build/benchmarks.json $(ARGS)
 
 ratio: $(VENV)/.bench $(VENV)/.torch

@@ -2,8 +2,8 @@
 
     python -m benchmarks.bench [--suite 3x3,thin] [--threads 2] [--quick] [--table]
 
-suites.py names layers, peers and goals; measuring.py does one case; standing.py prints
-how pyconv stands. After each suite the JSON is written to
+suites.py names layers, peers and goals; measuring.py does one case; standing.py works
+out how pyconv stands. After each suite the JSON is written to
 benchmarks/results/<machine>/suites-threads<N>.json: an interrupted run keeps what it
 has, and a rerun of one suite replaces that suite alone. Exits with 1 if pyconv computed
 something wrong.
@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 import sys
 from collections.abc import Iterator
@@ -29,6 +30,7 @@ from rich.progress import (
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
+from rich.table import Table
 
 import pyconv as pc
 from benchmarks import machine, networks, standing
@@ -44,6 +46,7 @@ from benchmarks.suites import LAYER, NAMES, NETWORKS, SUITES, TORCH, Suite
 
 QUICK_CASES = 2
 QUICK_FLOPS = 3e8
+SHOWN = 5  # slowest cases shown where fewer fall short
 
 
 def progress_bar(console: Console) -> Progress:
@@ -173,6 +176,63 @@ def chosen_budget(options: argparse.Namespace) -> Budget:
     return Budget(options.rounds, options.turn_seconds)
 
 
+def wanted(value: float, goal: float | None) -> str:
+    """A figure and its goal."""
+    return f"{value:.2f}" + (f" (goal {goal:g})" if goal else "")
+
+
+def show(report: dict[str, Any], console: Console, every: bool = False) -> None:
+    """The summary, then each goal's cases, slowest first."""
+    found = standing.standings(report)
+    if not found:
+        console.print("nothing measured yet")
+        return
+    table = Table(title="peer's time / pyconv's: above 1 pyconv is faster")
+    table.add_column("suite")
+    table.add_column("against")
+    for name in ("cases", "geometric mean", "lowest", "under goal", "mean with out="):
+        table.add_column(name, justify="right")
+    for one in found:
+        table.add_row(
+            one.title,
+            one.goal.against,
+            str(len(one.cases))
+            + (f" of {len(one.cases) + len(one.untimed)}" if one.untimed else ""),
+            wanted(one.mean, one.goal.mean),
+            wanted(one.least, one.goal.least),
+            str(len(one.under)) if one.goal.least else "-",
+            "-" if math.isnan(one.reused_mean) else f"{one.reused_mean:.2f}",
+        )
+    for one in found:
+        show_cases(one, console, every)
+    console.print(table)
+
+
+def show_cases(one: standing.Standing, console: Console, every: bool) -> None:
+    """The slowest cases of a goal: all that fall short, and a few at least."""
+    count = len(one.cases) if every else max(SHOWN, len(one.under))
+    table = Table(title=f"{one.title}, against {one.goal.against}: slowest first")
+    table.add_column("case", overflow="fold")
+    for name in ("ratio", "pyconv ms", "peer ms", "GFLOP/s"):
+        table.add_column(name, justify="right")
+    for name in ("pyconv", "algorithm", "peer"):
+        table.add_column(name)
+    for case in one.cases[:count]:
+        table.add_row(
+            case.name,
+            f"{case.ratio:.2f}" + (" *" if case in one.under else ""),
+            f"{1e3 * case.ours_seconds:.3f}",
+            f"{1e3 * case.peer_seconds:.3f}",
+            f"{case.gflops:.0f}",
+            case.ours.removeprefix("pyconv-"),
+            case.algorithm,
+            case.peer,
+        )
+    console.print(table)
+    if one.untimed:
+        console.print(f"not timed: {', '.join(one.untimed)}")
+
+
 def main(arguments: list[str]) -> int:
     """Run the suites, or print their report."""
     options = command_line(__doc__, Budget()).parse_args(arguments)
@@ -181,7 +241,7 @@ def main(arguments: list[str]) -> int:
     path = chosen_path(options, "suites")
     report = standing.load(path)
     if options.table:
-        standing.show(report, console, options.every)
+        show(report, console, options.every)
         return 0
     here = machine.describe()
     faults: list[str] = []
@@ -193,7 +253,7 @@ def main(arguments: list[str]) -> int:
         faults += wrong(part["cases"])
         for name, reason in part["missing"].items():
             console.print(f"{suite.name}: {name} takes no part: {reason}")
-    standing.show(report, console, options.every)
+    show(report, console, options.every)
     console.print(f"written: {path}")
     for fault in faults:
         console.print(f"[red]wrong[/red] {fault}")

@@ -1,10 +1,10 @@
-"""The README's generated parts: the table of what works, and explain()'s output.
+"""The README's generated parts: what works, explain()'s output, the suites' figures.
 
     python -m benchmarks.readme [--write]
 
-With --write both are put between their markers in README.md. Without, exits with 1 if
-the table is not what the registries say, so that it stays true; explain()'s costs are
-this machine's and are not compared.
+With --write they are put between their markers in README.md. Without, exits with 1 if
+the tables are not what the registries and the JSON in benchmarks/results/ say, so that
+they stay true; explain()'s costs are this machine's and are not compared.
 """
 
 from __future__ import annotations
@@ -17,12 +17,17 @@ from typing import Any
 import numpy as np
 
 import pyconv as pc
+from benchmarks import standing
 from benchmarks.machine import ROOT
 from pyconv import _core
 
 TABLE = "<!-- what works: written by python -m benchmarks.readme --write -->"
 EXPLAIN = "<!-- explain: written by python -m benchmarks.readme --write -->"
+PERFORMANCE = "<!-- performance: written by python -m benchmarks.readme --write -->"
 END = "<!-- end -->"
+
+# Whose versions a figure names.
+PEERS = ("torch", "onnxruntime", "ncnn", "opencv-python-headless", "scipy")
 
 CPU_OPERATIONS = {
     "conv1d, conv2d, conv3d": _core.conv_algorithms,
@@ -49,6 +54,41 @@ def explained() -> str:
     return f"```\n{pc.explain(pc.conv2d, x, w, padding=1)}\n```"
 
 
+def performance() -> str:
+    """The suites' figures, machine by machine; a sentence where there are none."""
+    parts = []
+    for folder in sorted((ROOT / "benchmarks" / "results").iterdir()):
+        reports = {
+            "1 thread" if threads == 1 else f"{threads} threads": standing.load(path)
+            for threads, path in sorted(
+                (int(path.stem.rpartition("threads")[2]), path)
+                for path in folder.glob("suites-threads*.json")
+            )
+        }
+        if reports:
+            parts.append(f"{measured_on(reports)}\n\n{standing.markdown(reports)}")
+    return "\n\n".join(parts) or "No figures are recorded yet: `make bench` makes them."
+
+
+def measured_on(reports: dict[str, standing.Report]) -> str:
+    """Processor, versions and commits of some reports, as a sentence."""
+    machines = [
+        part["machine"] for one in reports.values() for part in one["suites"].values()
+    ]
+    first = machines[0]
+    versions = ", ".join(
+        f"{name} {first['versions'][name]}"
+        for name in PEERS
+        if name in first["versions"]
+    )
+    commits = sorted({machine["commit"][:9] for machine in machines})
+    return (
+        f"{first['cpu']}, {first['cores']} cores, {first['isa']}; {versions}; "
+        f"commit {', '.join(commits)}. Each figure is the best peer's time over "
+        "pyconv's: above 1 pyconv is faster."
+    )
+
+
 def between(text: str, begin: str) -> str:
     """The part of a text between a marker and the next end marker."""
     return text.partition(begin)[2].partition(END)[0].strip()
@@ -68,10 +108,12 @@ def main(arguments: list[str]) -> int:
     options = parser.parse_args(arguments)
     path = ROOT / "README.md"
     text = path.read_text()
+    figures = performance()
     if options.write:
-        path.write_text(put(put(text, TABLE, table()), EXPLAIN, explained()))
+        text = put(put(text, TABLE, table()), EXPLAIN, explained())
+        path.write_text(put(text, PERFORMANCE, figures))
         return 0
-    if between(text, TABLE) != table():
+    if between(text, TABLE) != table() or between(text, PERFORMANCE) != figures:
         print("README.md differs: run python -m benchmarks.readme --write")
         return 1
     return 0

@@ -1,4 +1,4 @@
-"""How pyconv stands in each suite: ratios from the suites' JSON, as tables.
+"""How pyconv stands in each suite: ratios from the suites' JSON.
 
 A ratio is the best peer's time over pyconv's best, each a best round's median, from one
 run. The geometric mean and the lowest are held against the suite's goal.
@@ -12,9 +12,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-
-from rich.console import Console
-from rich.table import Table
 
 from benchmarks.measuring import best
 from benchmarks.suites import (
@@ -30,8 +27,6 @@ from benchmarks.suites import (
 
 Record = dict[str, Any]
 Report = dict[str, Any]
-
-SHOWN = 5  # slowest cases shown where fewer fall short
 
 
 @dataclass(frozen=True)
@@ -138,63 +133,6 @@ def load(path: Path) -> Report:
         return {"suites": {}}
     report: Report = json.loads(path.read_text())
     return report
-
-
-def wanted(value: float, goal: float | None) -> str:
-    """A figure and its goal."""
-    return f"{value:.2f}" + (f" (goal {goal:g})" if goal else "")
-
-
-def show(report: Report, console: Console, every: bool = False) -> None:
-    """The summary, then each goal's cases, slowest first."""
-    found = standings(report)
-    if not found:
-        console.print("nothing measured yet")
-        return
-    table = Table(title="peer's time / pyconv's: above 1 pyconv is faster")
-    table.add_column("suite")
-    table.add_column("against")
-    for name in ("cases", "geometric mean", "lowest", "under goal", "mean with out="):
-        table.add_column(name, justify="right")
-    for one in found:
-        table.add_row(
-            one.title,
-            one.goal.against,
-            str(len(one.cases))
-            + (f" of {len(one.cases) + len(one.untimed)}" if one.untimed else ""),
-            wanted(one.mean, one.goal.mean),
-            wanted(one.least, one.goal.least),
-            str(len(one.under)) if one.goal.least else "-",
-            "-" if math.isnan(one.reused_mean) else f"{one.reused_mean:.2f}",
-        )
-    for one in found:
-        show_cases(one, console, every)
-    console.print(table)
-
-
-def show_cases(one: Standing, console: Console, every: bool) -> None:
-    """The slowest cases of a goal: all that fall short, and a few at least."""
-    count = len(one.cases) if every else max(SHOWN, len(one.under))
-    table = Table(title=f"{one.title}, against {one.goal.against}: slowest first")
-    table.add_column("case", overflow="fold")
-    for name in ("ratio", "pyconv ms", "peer ms", "GFLOP/s"):
-        table.add_column(name, justify="right")
-    for name in ("pyconv", "algorithm", "peer"):
-        table.add_column(name)
-    for case in one.cases[:count]:
-        table.add_row(
-            case.name,
-            f"{case.ratio:.2f}" + (" *" if case in one.under else ""),
-            f"{1e3 * case.ours_seconds:.3f}",
-            f"{1e3 * case.peer_seconds:.3f}",
-            f"{case.gflops:.0f}",
-            case.ours.removeprefix("pyconv-"),
-            case.algorithm,
-            case.peer,
-        )
-    console.print(table)
-    if one.untimed:
-        console.print(f"not timed: {', '.join(one.untimed)}")
 
 
 def markdown(reports: dict[str, Report]) -> str:

@@ -80,7 +80,7 @@ def one_turn(
     """
     if rest_seconds:
         rest(rest_seconds)
-    if fastest < turn_seconds:
+    if fastest <= turn_seconds:
         fastest = warm_up(run, turn_seconds / 4)
     inner = max(1, int(50e-6 / max(fastest, 1e-9)))
     samples = max(1, min(200, int(turn_seconds / max(fastest * inner, 1e-9))))
