@@ -14,7 +14,6 @@ from __future__ import annotations
 import argparse
 import json
 import math
-import os
 import sys
 from collections.abc import Iterator
 from functools import partial
@@ -122,13 +121,6 @@ def chosen_suites(names: list[str]) -> Iterator[Suite]:
             yield SUITES.get(name, NETWORKS)
 
 
-def available_cores() -> int:
-    """Cores this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
-
-
 def command_line(doc: str | None, budget: Budget) -> argparse.ArgumentParser:
     """The options that bench and selection share."""
     parser = argparse.ArgumentParser(description=(doc or "").split("\n", 1)[0])
@@ -139,7 +131,7 @@ def command_line(doc: str | None, budget: Budget) -> argparse.ArgumentParser:
         metavar="NAMES",
         help=f"comma-separated, among {', '.join(NAMES)} (default: all)",
     )
-    parser.add_argument("--threads", type=int, default=available_cores())
+    parser.add_argument("--threads", type=int, default=machine.available_cores())
     parser.add_argument("--rounds", type=int, default=budget.rounds)
     parser.add_argument(
         "--turn-seconds",

@@ -1,13 +1,12 @@
 """`pytest benchmarks`: options, the roster of contenders, and what each row carries.
 
 `--quick` takes a few small layers and low rounds, to see that everything runs. Figures
-worth quoting come from `python -m benchmarks.ratio`, where contenders take turns;
+worth quoting come from `python -m benchmarks.bench`, where contenders take turns;
 pytest-benchmark times one case after the other, with a rest before each.
 """
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from typing import Any
 
@@ -24,13 +23,6 @@ from benchmarks.timing import rest, warm_up
 QUICK = ("lenet5-c3", "resnet50-conv5_2", "mobilenet_v2-block14_depth", "image-filter3")
 
 
-def available_cores() -> int:
-    """Cores this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
-
-
 def pytest_addoption(parser: pytest.Parser) -> None:
     """The suite's own options."""
     group = parser.getgroup("pyconv")
@@ -41,7 +33,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help=f"comma-separated, among {', '.join(NETWORKS)} (default: all)",
     )
     group.addoption("--batch", type=int, default=1, help="images per call (default: 1)")
-    group.addoption("--threads", type=int, default=available_cores())
+    group.addoption("--threads", type=int, default=machine.available_cores())
     group.addoption(
         "--limit-ms",
         type=float,

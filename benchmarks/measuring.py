@@ -8,6 +8,7 @@ against PyTorch in float64. Who computes something else is not timed.
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from importlib import import_module
@@ -37,7 +38,7 @@ class Budget:
     """How long a case may take: turns for each contender, seconds of calls in a turn."""
 
     rounds: int = 3
-    turn_seconds: float = 0.05
+    turn_seconds: float = 0.04
     rest_seconds: float = REST_SECONDS
 
 
@@ -88,6 +89,7 @@ def measure_layer(
     given = {memory: arrange(x, memory) for memory in MEMORY_ORDERS}
     facts: dict[str, Any] = {}
     calls = {}
+    took = {}
     first: Array | None = None
     for name, entry in contenders.items():
         fact: dict[str, Any] = {}
@@ -100,7 +102,9 @@ def measure_layer(
             fact["algorithm"] = entry.prediction(layer)["algorithm"]
         memory = getattr(entry, "memory", "nchw")
         prepared = entry.prepare(layer, given[memory], w, b)
+        start = time.perf_counter()
         y = prepared.output()
+        took[name] = time.perf_counter() - start
         fact["error_over_bound"] = conv_error(layer, x, w, b, y)
         differs = disagreement(y, first)
         if fact["error_over_bound"] > PEER_SLACK or not differs <= AGREEMENT:
@@ -109,7 +113,7 @@ def measure_layer(
         if first is None:
             first = y[[0, -1]]
         calls[name] = prepared.run
-    times(facts, calls, layer.flops, budget)
+    times(facts, calls, took, layer.flops, budget)
     return {
         "case": layer.id,
         "batch": layer.n,
@@ -127,6 +131,7 @@ def measure_network(
     right = networks.exact(torch, net)
     facts: dict[str, Any] = {}
     calls = {}
+    took = {}
     for name in names:
         memory = name.rpartition("-")[2]
         run = (
@@ -134,13 +139,16 @@ def measure_network(
             if family(name) == "pyconv"
             else networks.through_torch(torch, net, memory, torch.float32)
         )
-        wrong = networks.error(run(), right)
+        start = time.perf_counter()
+        outputs = run()
+        took[name] = time.perf_counter() - start
+        wrong = networks.error(outputs, right)
         facts[name] = {"error": wrong}
         if wrong <= AGREEMENT:
             calls[name] = run
         else:
             facts[name]["not_timed"] = f"wrong: differs by {wrong:g}"
-    times(facts, calls, net.flops, budget)
+    times(facts, calls, took, net.flops, budget)
     return {
         "case": net.id,
         "batch": net.n,
@@ -152,6 +160,7 @@ def measure_network(
 def times(
     facts: dict[str, Any],
     calls: dict[str, Callable[[], object]],
+    took: dict[str, float],
     flops: int,
     budget: Budget,
 ) -> None:
@@ -162,6 +171,7 @@ def times(
         turn_seconds=budget.turn_seconds,
         rest_seconds=budget.rest_seconds,
         families={name: family(name) for name in calls},
+        first_calls=took,
     )
     for name, sample in samples.items():
         facts[name]["seconds"] = sample.as_dict()

@@ -19,6 +19,7 @@ from dataclasses import asdict, dataclass
 Run = Callable[[], object]
 
 REST_SECONDS = 0.25
+LONG_SECONDS = 0.5
 
 
 @dataclass(frozen=True)
@@ -100,6 +101,7 @@ def alternate(
     turn_seconds: float = 0.1,
     rest_seconds: float = REST_SECONDS,
     families: Mapping[str, str] | None = None,
+    first_calls: Mapping[str, float] | None = None,
 ) -> dict[str, Sample]:
     """Time every contender in turn, `rounds` times over.
 
@@ -115,6 +117,9 @@ def alternate(
         Sleep before each turn that follows one of another library.
     families
         Name to library; without it each contender is a library.
+    first_calls
+        Name to seconds of a call made before. One of LONG_SECONDS or more was warm-up
+        enough.
 
     Returns
     -------
@@ -122,6 +127,11 @@ def alternate(
         Over all turns of a contender.
     """
     times: dict[str, list[list[float]]] = {name: [] for name in contenders}
+    known = {
+        name: seconds
+        for name, seconds in (first_calls or {}).items()
+        if seconds >= LONG_SECONDS
+    }
     before = None
     for index in range(rounds):
         names = list(contenders)
@@ -131,8 +141,9 @@ def alternate(
                 contenders[name],
                 turn_seconds=turn_seconds,
                 rest_seconds=0.0 if family == before else rest_seconds,
-                fastest=min((min(values) for values in times[name]), default=0.0),
+                fastest=known.get(name, 0.0),
             )
             times[name].append(turn)
+            known[name] = min(value for values in times[name] for value in values)
             before = family if families is not None else None
     return {name: summarise(values) for name, values in times.items()}
