@@ -124,7 +124,7 @@ $(VENV)/.demo: $(VENV)/.built
 
 $(VENV)/.lint: $(VENV)/.built
 	@echo "installing the linters"
-	@$(PIP) $$($(EXTRAS) dev) rich
+	@$(PIP) $$($(EXTRAS) dev)
 	@touch $@
 
 # CuPy and NVRTC let the tests compile every CUDA kernel without a GPU. Where they

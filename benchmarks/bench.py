@@ -106,11 +106,33 @@ def run_suite(
     return {"title": suite.title, "missing": missing, "cases": records}
 
 
+def rounded(value: Any) -> Any:
+    """The same JSON value, its floats to five digits: no clock tells more."""
+    if isinstance(value, dict):
+        return {key: rounded(one) for key, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [rounded(one) for one in value]
+    return float(f"{value:.5g}") if isinstance(value, float) else value
+
+
+def as_text(report: dict[str, Any]) -> str:
+    """JSON with a case a line, so that a rerun reads well in a diff."""
+    suites = []
+    for name, part in report["suites"].items():
+        facts = [
+            f"{json.dumps(k)}: {json.dumps(v)}" for k, v in part.items() if k != "cases"
+        ]
+        cases = ",\n".join(json.dumps(rounded(case)) for case in part["cases"])
+        body = ",\n".join([*facts, f'"cases": [\n{cases}\n]'])
+        suites.append(f"{json.dumps(name)}: {{\n{body}\n}}")
+    return '{"suites": {\n' + ",\n".join(suites) + "\n}}\n"
+
+
 def write(report: dict[str, Any], path: Path) -> None:
     """Replace the file in one step."""
     path.parent.mkdir(parents=True, exist_ok=True)
     beside = path.with_suffix(".part")
-    beside.write_text(json.dumps(report, indent=1) + "\n")
+    beside.write_text(as_text(report))
     beside.replace(path)
 
 
