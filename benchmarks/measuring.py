@@ -94,21 +94,30 @@ def measure_layer(
     for name, entry in contenders.items():
         fact: dict[str, Any] = {}
         facts[name] = fact
-        refusal = entry.supports(layer)
-        if refusal:
-            fact["not_timed"] = refusal
+        try:
+            refusal = entry.supports(layer)
+            if refusal:
+                fact["not_timed"] = refusal
+                continue
+            if isinstance(entry, PyconvLayer | PyconvFunction):
+                fact["algorithm"] = entry.prediction(layer)["algorithm"]
+            memory = getattr(entry, "memory", "nchw")
+            prepared = entry.prepare(layer, given[memory], w, b)
+            start = time.perf_counter()
+            y = prepared.output()
+            took[name] = time.perf_counter() - start
+            fact["error_over_bound"] = conv_error(layer, x, w, b, y)
+        # One contender's fault must not end a run of half an hour.
+        except Exception as failure:  # noqa: BLE001
+            fact["not_timed"] = f"failed: {failure!r}"
             continue
-        if isinstance(entry, PyconvLayer | PyconvFunction):
-            fact["algorithm"] = entry.prediction(layer)["algorithm"]
-        memory = getattr(entry, "memory", "nchw")
-        prepared = entry.prepare(layer, given[memory], w, b)
-        start = time.perf_counter()
-        y = prepared.output()
-        took[name] = time.perf_counter() - start
-        fact["error_over_bound"] = conv_error(layer, x, w, b, y)
         differs = disagreement(y, first)
         if fact["error_over_bound"] > PEER_SLACK or not differs <= AGREEMENT:
-            fact["not_timed"] = f"wrong: differs by {differs:g}"
+            bounds = fact["error_over_bound"]
+            fact["not_timed"] = (
+                f"wrong: {bounds:.3g} times the bound, "
+                f"{differs:.3g} of the largest value from the first contender's"
+            )
             continue
         if first is None:
             first = y[[0, -1]]
@@ -142,12 +151,12 @@ def measure_network(
         start = time.perf_counter()
         outputs = run()
         took[name] = time.perf_counter() - start
-        wrong = networks.error(outputs, right)
-        facts[name] = {"error": wrong}
-        if wrong <= AGREEMENT:
+        off = networks.error(outputs, right)
+        facts[name] = {"error": off}
+        if off <= AGREEMENT:
             calls[name] = run
         else:
-            facts[name]["not_timed"] = f"wrong: differs by {wrong:g}"
+            facts[name]["not_timed"] = f"wrong: {off:.3g} of the largest value off"
     times(facts, calls, took, net.flops, budget)
     return {
         "case": net.id,
@@ -178,13 +187,13 @@ def times(
         facts[name]["gflops"] = flops / sample.round / 1e9
 
 
-def wrong(records: Iterable[dict[str, Any]]) -> list[str]:
-    """pyconv's contenders whose outputs were wrong, as sentences."""
+def faults(records: Iterable[dict[str, Any]]) -> list[str]:
+    """Contenders that failed or computed something else, as sentences."""
     return [
-        f"{record['case']}: {name} {fact['not_timed']}"
+        f"{name} on {record['case']}: {fact['not_timed']}"
         for record in records
         for name, fact in record["contenders"].items()
-        if family(name) == "pyconv" and fact.get("not_timed", "").startswith("wrong")
+        if fact.get("not_timed", "").startswith(("wrong", "failed"))
     ]
 
 

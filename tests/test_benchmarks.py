@@ -57,7 +57,7 @@ def test_every_own_contender_computes_odd_layers(layer: Layer) -> None:
     )
     assert not missing
     record = measuring.measure_layer(layer, contenders, INSTANT)
-    assert not measuring.wrong([record])
+    assert not measuring.faults([record])
     for fact in record["contenders"].values():
         assert fact["error_over_bound"] <= PEER_SLACK
         assert fact["seconds"]["calls"] >= 1
@@ -93,9 +93,20 @@ def test_who_is_wrong_is_not_timed(everywhere: bool) -> None:
     contenders = {**right, "pyconv-wrong": Wrong(everywhere)}
     record = measuring.measure_layer(layer, contenders, INSTANT)
     assert "seconds" not in record["contenders"]["pyconv-wrong"]
-    (sentence,) = measuring.wrong([record])
+    (sentence,) = measuring.faults([record])
     assert "pyconv-wrong" in sentence
     assert "seconds" in record["contenders"][suites.LAYER[0]]
+
+
+def test_a_failure_does_not_end_the_run() -> None:
+    contenders = measuring.roster(suites.LAYER, pc.get_num_threads())[0]
+    broken = Wrong(everywhere=False)
+    layer = square("tiny", "narrow", 3, 2, 3, 3)  # has no place for the wrong element
+    record = measuring.measure_layer(layer, {"x-broken": broken, **contenders}, INSTANT)
+    (sentence,) = measuring.faults([record])
+    assert sentence.startswith("x-broken")
+    assert "IndexError" in sentence
+    assert all("seconds" in record["contenders"][name] for name in suites.LAYER)
 
 
 @pytest.mark.parametrize("net", networks.NETWORKS, ids=lambda net: net.id)
