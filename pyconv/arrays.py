@@ -15,7 +15,7 @@ import numpy as np
 
 from pyconv.backends import is_cupy
 from pyconv.errors import ShapeError
-from pyconv.problem import DTYPES
+from pyconv.problem import DTYPES, memory_order
 from pyconv.protocols import Event
 
 __all__ = [
@@ -133,7 +133,7 @@ def check_array(name: str, a: object) -> Array:
     array: Array = a
     if isinstance(a, np.ma.MaskedArray):
         raise TypeError(f"{name} must not be a masked array: masks have no kernel")
-    if array.dtype.newbyteorder("=").name not in DTYPES:
+    if array.dtype.name not in DTYPES:  # whatever the byte order
         raise TypeError(
             f"{name} has dtype {array.dtype}; supported are {', '.join(DTYPES)}"
         )
@@ -184,9 +184,12 @@ class Road:
         self._note("copy", name, a, "its memory order is not the output's")
         if self.dry:
             return y
-        twin = np.empty_like(y) if isinstance(y, np.ndarray) else y.copy()
-        if not same_steps(twin, y):  # y has gaps: borrow its whole stretch of memory
-            twin = _twin(y)
+        twin = in_axis_order(a, memory_order(y))
+        if same_steps(twin, y):
+            return twin
+        if not isinstance(a, np.ndarray):
+            raise ShapeError(f"{name} must have out's strides: {y.strides}")
+        twin = _twin(y)  # y has gaps: borrow its whole stretch of memory
         twin[...] = a
         return twin
 
@@ -209,6 +212,12 @@ def same_steps(a: Array, b: Array) -> bool:
         for one, other, extent in zip(a.strides, b.strides, a.shape, strict=True)
         if extent > 1
     )
+
+
+def in_axis_order(a: Array, order: tuple[int, ...]) -> Array:
+    """Copy an array so that its axes lie in memory in an order, without gaps."""
+    back = sorted(range(a.ndim), key=order.__getitem__)
+    return a.transpose(order).copy(order="C").transpose(back)
 
 
 def _aligned(a: Array) -> bool:
@@ -244,35 +253,47 @@ def check_out(
         raise ShapeError(
             f"{name} must have the result's shape {shape}, got {out.shape}"
         )
-    if not isinstance(out, np.ndarray):
-        return
+    if isinstance(out, np.ma.MaskedArray):
+        raise TypeError(f"{name} must not be a masked array: masks have no kernel")
     _check_memory(out, others, name)
 
 
-def _check_memory(
-    out: np.ndarray[Any, Any], others: dict[str, Array | None], name: str
-) -> None:
+def _check_memory(out: Array, others: dict[str, Array | None], name: str) -> None:
     """Refuse memory that cannot be written element by element."""
-    if not out.flags.writeable:
+    if isinstance(out, np.ndarray) and not out.flags.writeable:
         raise ValueError(f"{name} is read-only")
-    if not out.flags.aligned:
+    if not _aligned(out):
         raise ValueError(f"{name} is misaligned: its elements cross their boundaries")
     if _overlaps_itself(out):
         raise ValueError(f"{name} has elements that share memory with each other")
     for other, a in others.items():
-        if isinstance(a, np.ndarray) and _shares(out, a):
+        if a is not None and _shares(out, a):
             raise ValueError(f"{name} overlaps {other} in memory")
 
 
-def _shares(a: np.ndarray[Any, Any], b: np.ndarray[Any, Any]) -> bool:
+def _stretch(a: Array) -> tuple[int, int]:
+    """Return the first device address of an array and the one past its last."""
+    low = high = int(a.data.ptr)
+    for step, extent in zip(a.strides, a.shape, strict=True):
+        low += min(step * (extent - 1), 0)
+        high += max(step * (extent - 1), 0)
+    return low, high + a.dtype.itemsize
+
+
+def _shares(a: Array, b: Array) -> bool:
     """Whether two arrays share an element; yes when that is too hard to tell."""
+    if not (isinstance(a, np.ndarray) and isinstance(b, np.ndarray)):
+        if isinstance(a, np.ndarray) or isinstance(b, np.ndarray) or not a.size:
+            return False
+        (low, high), (other_low, other_high) = _stretch(a), _stretch(b)
+        return bool(b.size) and low < other_high and other_low < high
     try:
         return bool(np.shares_memory(a, b, max_work=_OVERLAP_WORK))  # type: ignore[arg-type]
     except np.exceptions.TooHardError:
         return True
 
 
-def _overlaps_itself(a: np.ndarray[Any, Any]) -> bool:
+def _overlaps_itself(a: Array) -> bool:
     """Whether two indices may reach one element: steps do not nest."""
     reach = 0
     axes = sorted(

@@ -30,6 +30,9 @@ __all__ = [
 
 DEVICES = ("auto", "cpu", "cuda")
 
+# Read once: calls that the cache remembers could not follow a later change.
+_DEFAULT = os.environ.get("PYCONV_DEVICE") or "cpu"
+
 _requested: ContextVar[str | None] = ContextVar("pyconv_device", default=None)
 
 
@@ -60,10 +63,14 @@ class CudaBackend:
         return self._cuda.plan(problem, algorithm)
 
     def empty(
-        self, shape: tuple[int, ...], order: tuple[int, ...] | None, dtype: Any
+        self,
+        shape: tuple[int, ...],
+        order: tuple[int, ...] | None,
+        dtype: Any,
+        like: Any,
     ) -> Any:
-        """Allocate a device array."""
-        return self._cuda.empty(shape, order, dtype)
+        """Allocate a device array where `like` is."""
+        return self._cuda.empty(shape, order, dtype, like)
 
     def pack(self, plan: Any, weight: Any) -> Any:
         """Pack nothing: the kernels read weights as they are."""
@@ -128,12 +135,11 @@ def requested_device() -> str:
     name = _requested.get()
     if name is not None:
         return name
-    name = os.environ.get("PYCONV_DEVICE", "cpu") or "cpu"
-    if name not in DEVICES:
+    if _DEFAULT not in DEVICES:
         raise ValueError(
-            f"PYCONV_DEVICE must be one of {', '.join(DEVICES)}, got {name!r}"
+            f"PYCONV_DEVICE must be one of {', '.join(DEVICES)}, got {_DEFAULT!r}"
         )
-    return name
+    return _DEFAULT
 
 
 def backend_for(arrays: Sequence[object]) -> tuple[Backend, bool]:
@@ -144,6 +150,12 @@ def backend_for(arrays: Sequence[object]) -> tuple[Backend, bool]:
             raise TypeError(
                 "x, weight and the other arrays must be on one device: some are NumPy "
                 "arrays and some are CuPy arrays"
+            )
+        devices = sorted({int(a.device.id) for a in arrays})  # type: ignore[attr-defined]
+        if len(devices) > 1:
+            raise TypeError(
+                f"x, weight and the other arrays must be on one device: they are on "
+                f"GPUs {', '.join(map(str, devices))}"
             )
         return cuda_backend(), False
     wanted = requested_device()
@@ -219,16 +231,21 @@ def device(name: str) -> Iterator[None]:
     if name == "cuda":
         cuda_backend()
     token = _requested.set(name)
-    # The cache of raw calls knows nothing of devices.
-    if name != "cpu":
+    is_lent = _may_lend(name)
+    if is_lent:
         _core.set_fast_path(False)
     try:
         yield
     finally:
-        if name != "cpu":
+        if is_lent:
             _core.set_fast_path(True)
         _requested.reset(token)
 
 
-if os.environ.get("PYCONV_DEVICE", "cpu") not in ("", "cpu"):
+def _may_lend(name: str) -> bool:
+    """Whether NumPy calls may go to a GPU: the cache of raw calls knows only the CPU."""
+    return name != "cpu" and not (name == "auto" and cuda_unavailable())
+
+
+if _may_lend(_DEFAULT):
     _core.set_fast_path(False)

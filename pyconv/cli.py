@@ -22,6 +22,8 @@ _OPERATIONS: dict[str, Callable[..., Any]] = {
     "avg_pool2d": pc.avg_pool2d,
 }
 
+_CONV_ONLY = {"--weight": "weight", "--groups": "groups"}
+
 
 def _integers(text: str) -> tuple[int, ...]:
     """Read 8,64,56,56."""
@@ -54,7 +56,7 @@ def _parser() -> argparse.ArgumentParser:
     explain.add_argument("--stride", type=_one_or_all)
     explain.add_argument("--padding", type=_padding, default=0, help="1, 1,2 or same")
     explain.add_argument("--dilation", type=_one_or_all, default=1)
-    explain.add_argument("--groups", type=int, default=1)
+    explain.add_argument("--groups", type=int)
     explain.add_argument("--dtype", choices=("float32", "float64"), default="float32")
     explain.add_argument("--layout", choices=("NCHW", "NHWC"), default="NCHW")
     explain.add_argument("--algorithm", default="auto")
@@ -78,7 +80,12 @@ def _explain(options: argparse.Namespace) -> pc.Explanation:
         "layout": options.layout,
         "algorithm": options.algorithm,
     }
-    if options.operation.startswith("conv"):
+    is_conv = options.operation.startswith("conv")
+    others = {"--kernel-size": "kernel_size"} if is_conv else _CONV_ONLY
+    for flag, name in others.items():
+        if getattr(options, name) is not None:
+            raise ValueError(f"{flag} is no option of {options.operation}")
+    if is_conv:
         if options.weight is None:
             raise ValueError("--weight is needed, such as --weight 64,64,3,3")
         return pc.explain(
@@ -86,7 +93,7 @@ def _explain(options: argparse.Namespace) -> pc.Explanation:
             x,
             _stand_in(options.weight, options.dtype),
             stride=1 if options.stride is None else options.stride,
-            groups=options.groups,
+            groups=1 if options.groups is None else options.groups,
             **common,
         )
     if options.kernel_size is None:
@@ -97,14 +104,14 @@ def _explain(options: argparse.Namespace) -> pc.Explanation:
 def main(arguments: list[str] | None = None) -> int:
     """Run one command; errors are one line on stderr, and exit status 2."""
     options = _parser().parse_args(arguments)
-    if options.command == "info":
-        facts = pc.info()
-        print(json.dumps(facts, indent=2) if options.json else facts)
-        return 0
     try:
-        explained = _explain(options)
-    except (TypeError, ValueError) as error:
+        if options.command == "info":
+            facts = pc.info()
+            print(json.dumps(facts, indent=2) if options.json else facts)
+        else:
+            explained = _explain(options)
+            print(explained.to_json() if options.json else explained)
+    except (TypeError, ValueError, pc.BackendUnavailable) as error:
         print(f"pyconv: {error}", file=sys.stderr)
         return 2
-    print(explained.to_json() if options.json else explained)
     return 0

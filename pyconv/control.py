@@ -66,6 +66,9 @@ def _register_controller() -> None:
         return
     import threadpoolctl  # noqa: PLC0415 - only where it is installed
 
+    if not hasattr(threadpoolctl, "LibController"):  # before 3.2
+        return
+
     class PyconvController(threadpoolctl.LibController):  # type: ignore[misc]
         """pyconv's own pool of threads."""
 

@@ -44,9 +44,14 @@ class CpuBackend:
         return _core.pool_plan(record, algorithm)
 
     def empty(
-        self, shape: tuple[int, ...], order: tuple[int, ...] | None, dtype: Any
+        self,
+        shape: tuple[int, ...],
+        order: tuple[int, ...] | None,
+        dtype: Any,
+        like: Any,
     ) -> Any:
         """Allocate an array; large ones come from the output pool."""
+        del like
         return _core.empty(shape, order, dtype)
 
     def pack(self, plan: Any, weight: Any) -> Any:

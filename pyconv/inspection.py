@@ -202,13 +202,17 @@ def explain(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Explanat
     --------
     >>> import numpy as np, pyconv as pc
     >>> x, w = np.ones((1, 8, 32, 32), np.float32), np.ones((8, 8, 3, 3), np.float32)
-    >>> pc.explain(pc.conv2d, x, w, padding=1).chosen
-    'direct'
+    >>> pc.explain(pc.conv2d, x, w, padding=1).chosen in pc.algorithms("conv")
+    True
     """
     layer = function if isinstance(function, Layer) else None
-    reader = layer.explained if layer is not None else _READERS.get(function)
+    try:
+        known = _READERS.get(function)
+    except TypeError:  # no function has no hash
+        known = None
+    reader = layer.explained if layer is not None else known
     if reader is None:
-        names = ", ".join(known.__name__ for known in _READERS)
+        names = ", ".join(reader.__name__ for reader in _READERS)
         raise TypeError(
             f"explain takes one of {names} or a layer, got {function!r:.60}"
         )

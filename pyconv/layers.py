@@ -44,15 +44,30 @@ class Layer:
     ) -> None:
         self._weight = check_array("weight", weight).copy()
         self._bias = None if bias is None else check_array("bias", bias).copy()
-        for kept in (self._weight, self._bias):
-            if isinstance(kept, np.ndarray):
-                kept.flags.writeable = False
         self._window = (stride, padding, dilation, groups, padding_mode, layout)
         self._activation = activation
         self._choice = (algorithm, accuracy)
+        self._start()
+
+    def _start(self) -> None:
+        """Lock the weights, and begin with nothing packed."""
+        for kept in (self._weight, self._bias):
+            if isinstance(kept, np.ndarray):
+                kept.flags.writeable = False
         # In the cache of calls this layer's calls are nobody else's.
         self._key = (self.rank, next(_serials))
         self._packed: dict[str, Any] = {}
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave out what belongs to this process and this object."""
+        state = self.__dict__.copy()
+        del state["_key"], state["_packed"]
+        return state
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Take over weights and parameters; packing starts afresh."""
+        self.__dict__.update(state)
+        self._start()
 
     @property
     def weight(self) -> Any:

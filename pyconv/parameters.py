@@ -103,6 +103,11 @@ def _padding_by_word(
 ) -> Pair:
     """Turn a word into the padding of one axis."""
     reach = dilation * (kernel - 1)
+    if reach > LARGEST:
+        raise ShapeError(
+            f"padding={word!r} with dilation={dilation} and a kernel of {kernel} spans "
+            f"{reach + 1} elements, more than the {LARGEST} that an axis may have"
+        )
     if word == "valid":
         return (0, 0)
     if word == "full":

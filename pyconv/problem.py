@@ -26,6 +26,7 @@ __all__ = [
     "PoolProblem",
     "Triple",
     "conv_output",
+    "memory_order",
     "pool_output",
 ]
 
@@ -197,6 +198,11 @@ def _channels_first(channels: int, extents: Triple) -> Pitches:
     """Pitches of (n, c, d, h, w) when w is fastest."""
     _, h, w = extents
     return (channels * _volume(extents), _volume(extents), h * w, w, 1)
+
+
+def memory_order(a: Any) -> tuple[int, ...]:
+    """List an array's axes from slowest to fastest."""
+    return tuple(sorted(range(a.ndim), key=lambda axis: -abs(a.strides[axis])))
 
 
 def _volume(extents: Triple) -> int:

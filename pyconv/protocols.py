@@ -120,9 +120,13 @@ class Backend(Protocol):
         ...
 
     def empty(
-        self, shape: tuple[int, ...], order: tuple[int, ...] | None, dtype: Any
+        self,
+        shape: tuple[int, ...],
+        order: tuple[int, ...] | None,
+        dtype: Any,
+        like: Any,
     ) -> Any:
-        """Allocate an array; `order` lists its axes from slowest to fastest."""
+        """Allocate an array beside `like`; `order` lists axes from slowest to fastest."""
         ...
 
     def pack(self, plan: Any, weight: Any) -> Any:

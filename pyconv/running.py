@@ -6,7 +6,7 @@ it and record it.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -40,9 +40,8 @@ class Call:
     @property
     def cacheable(self) -> bool:
         """Whether the same raw arguments may take the short road next time."""
-        return (
-            self.backend.name == "cpu" and not self.road.events and self.problem.n > 0
-        )
+        copies = [event for event in self.road.events if event.kind != "fallback"]
+        return self.backend.name == "cpu" and not copies and self.problem.n > 0
 
     def choose(self, keeps_weights: bool = False) -> Choice:
         """Pick the algorithm and make its plan, or find it."""
@@ -50,7 +49,7 @@ class Call:
 
     def allocate(self, dtype: Any) -> Array:
         """Allocate an array of the output's shape and memory order."""
-        return self.backend.empty(self.shape, self.order, dtype)
+        return self.backend.empty(self.shape, self.order, dtype, self.operands["x"])
 
     def finish(self, choice: Choice, y: Array) -> Array:
         """Bring a result home from a lent device, and record the call."""
@@ -63,10 +62,13 @@ class Call:
                 self.out[...] = y
                 y = self.out
         if recording():
+            worked = choice.candidate
+            if self.problem.n == 0:  # planned like one sample, but nothing ran
+                worked = replace(worked, flops=0, bytes=dict.fromkeys(worked.bytes, 0))
             record(
                 self.name,
                 self.backend.name,
-                choice.candidate,
+                worked,
                 self.shapes,
                 self.problem.compulsory_bytes,
                 tuple(self.road.events),

@@ -59,6 +59,28 @@ def test_conv_rows(algorithm: str, order: str, at: str) -> None:
             _check(x, w, bias, expected, order, at, algorithm=algorithm, **options)
 
 
+@pytest.mark.parametrize("at", ENDS)
+@pytest.mark.parametrize("order", ORDERS)
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+def test_conv_of_few_pixels(algorithm: str, order: str, at: str) -> None:
+    """Tiles reach far past a small image, and padding may be all of it."""
+    for mode in ("circular", "replicate", "reflect", "zeros"):
+        for extent, r, dilation in ((1, 3, 1), (2, 3, 1), (3, 3, 2), (4, 5, 1)):
+            padding = min(dilation * (r - 1) // 2, extent - (mode == "reflect"))
+            if dilation * (r - 1) + 1 > extent + 2 * padding:
+                continue
+            x = integers((1, 4, extent, extent), np.float32, 1)
+            w = integers((4, 4, r, r), np.float32, 2)
+            bias = integers((4,), np.float32, 3)
+            options: dict[str, Any] = {
+                "padding": padding,
+                "dilation": dilation,
+                "padding_mode": mode,
+            }
+            expected = pc.conv2d(x, w, bias, algorithm="reference", **options)
+            _check(x, w, bias, expected, order, at, algorithm=algorithm, **options)
+
+
 @pytest.mark.parametrize("name", _core.isa_names())
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
 def test_conv_on_each_isa(

@@ -6,6 +6,7 @@
 #include "core/machine.hpp"
 #include "core/memory.hpp"
 #include "cpu/algorithm.hpp"
+#include "cpu/conv/finite.hpp"
 #include "cpu/isa/registry.hpp"
 #include "cpu/plan.hpp"
 #include "cpu/registry.hpp"
@@ -25,42 +26,42 @@ constexpr std::uint64_t OPERATION = 1; // of the call cache's keys
 class PackedWeight {
   public:
     PackedWeight(const ConvPlan& plan, const void* weight)
-        : data_(output_allocate(static_cast<std::size_t>(plan.packed_bytes))),
-          packing_(plan.packing), bytes_(plan.packed_bytes) {
-        plan.algorithm->pack(plan, weight, data_);
+        : data_(
+              output_allocate(static_cast<std::size_t>(plan.packed_bytes)),
+              &output_release),
+          packing_(plan.packing), bytes_(plan.packed_bytes),
+          finite_(weights_are_finite(plan.problem, weight)) {
+        plan.algorithm->pack(plan, weight, data_.get());
     }
-    ~PackedWeight() { output_release(data_); }
-    PackedWeight(const PackedWeight&) = delete;
-    PackedWeight& operator=(const PackedWeight&) = delete;
 
-    const void* data() const { return data_; }
+    const void* data() const { return data_.get(); }
+    bool finite() const { return finite_; }
     long long bytes() const { return bytes_; }
     bool fits(const ConvPlan& plan) const {
         return packing_ == plan.packing && bytes_ == plan.packed_bytes;
     }
 
   private:
-    void* data_;
+    std::unique_ptr<void, void (*)(void*)> data_;
     std::string packing_;
     long long bytes_;
-};
-
-// What the call cache keeps of a convolution.
-struct PlannedConv {
-    std::shared_ptr<const ConvPlan> plan;
-    std::shared_ptr<const PackedWeight> packed; // or null
-
-    const void* packed_data() const { return packed ? packed->data() : nullptr; }
+    bool finite_;
 };
 
 // Throws std::invalid_argument unless the packed weights were made for such a plan.
-PlannedConv planned(
-    std::shared_ptr<const ConvPlan> plan, std::shared_ptr<const PackedWeight> packed) {
-    if (packed && !packed->fits(*plan)) {
+void check_packed(const ConvPlan& plan, const std::shared_ptr<PackedWeight>& packed) {
+    if (packed && !packed->fits(plan)) {
         throw std::invalid_argument("the packed weights were made for another plan");
     }
-    return PlannedConv{.plan = std::move(plan), .packed = std::move(packed)};
 }
+
+// What the call cache keeps of a convolution. Packed weights are their layer's: the
+// cache must not keep them alive.
+struct CachedConv {
+    std::shared_ptr<const ConvPlan> plan;
+    bool is_packed;
+    std::weak_ptr<const PackedWeight> packed;
+};
 
 // Positions in a fast call.
 enum Argument : std::size_t {
@@ -109,15 +110,14 @@ std::shared_ptr<PackedWeight> pack(const ConvPlan& plan, const py::object& weigh
 }
 
 void run(
-    const std::shared_ptr<ConvPlan>& given_plan,
+    const ConvPlan& plan,
     const py::object& x,
     const py::object& weight,
     const py::object& bias,
     const py::object& residual,
     const py::object& y,
     const std::shared_ptr<PackedWeight>& packed) {
-    const PlannedConv call = planned(given_plan, packed);
-    const ConvPlan& plan = *call.plan;
+    check_packed(plan, packed);
     const ConvProblem& problem = plan.problem;
     const int type = type_number_of(problem.dtype);
     const long long outputs = problem.n * problem.k * volume(problem.output);
@@ -137,7 +137,8 @@ void run(
     const ConvTensors tensors{
         .x = data_of(x.ptr()),
         .weight = data_of(weight.ptr()),
-        .packed = call.packed_data(),
+        .packed = packed ? packed->data() : nullptr,
+        .packed_finite = packed && packed->finite(),
         .bias = problem.has_bias != 0 ? data_of(bias.ptr()) : nullptr,
         .residual = problem.has_residual != 0 ? data_of(residual.ptr()) : nullptr,
         .y = data_of(y.ptr()),
@@ -158,8 +159,12 @@ PyObject* cached(PyObject*, PyObject* const* values, Py_ssize_t count) {
         Py_RETURN_NONE;
     }
     // Our own share of the plan: another thread may evict the entry while we run.
-    const auto conv = std::static_pointer_cast<const PlannedConv>(call->plan);
+    const auto conv = std::static_pointer_cast<const CachedConv>(call->plan);
     const ConvPlan& plan = *conv->plan;
+    const auto packed = conv->packed.lock();
+    if (conv->is_packed && !packed) {
+        Py_RETURN_NONE;
+    }
     PyObject* y = output_of(*call, given[OUT], type_number_of(plan.problem.dtype));
     if (y == nullptr) {
         return nullptr;
@@ -167,7 +172,8 @@ PyObject* cached(PyObject*, PyObject* const* values, Py_ssize_t count) {
     const ConvTensors tensors{
         .x = data_of(given[X]),
         .weight = data_of(given[WEIGHT]),
-        .packed = conv->packed_data(),
+        .packed = packed ? packed->data() : nullptr,
+        .packed_finite = packed && packed->finite(),
         .bias = data_of(given[BIAS]),
         .residual = data_of(given[RESIDUAL]),
         .y = data_of(y),
@@ -184,9 +190,10 @@ PyObject* remember(PyObject*, PyObject* const* values, Py_ssize_t count) {
         return nullptr;
     }
     try {
-        auto call = std::make_shared<PlannedConv>(planned(
-            py::handle(values[0]).cast<std::shared_ptr<ConvPlan>>(),
-            py::handle(values[1]).cast<std::shared_ptr<PackedWeight>>()));
+        const auto plan = py::handle(values[0]).cast<std::shared_ptr<ConvPlan>>();
+        const auto packed = py::handle(values[1]).cast<std::shared_ptr<PackedWeight>>();
+        check_packed(*plan, packed);
+        auto call = std::make_shared<CachedConv>(plan, packed != nullptr, packed);
         const Arguments given(values + 4, COUNT);
         if (!remember_call(OPERATION, std::move(call), values[2], values[3], given)) {
             return nullptr;

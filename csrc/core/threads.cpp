@@ -169,6 +169,8 @@ std::mutex entry;
 // Never destroyed at exit: joining there could wait for a thread the interpreter has
 // already frozen. The workers sleep, and the operating system ends them.
 Pool* pool = nullptr;
+// A pool size the system refused; asking again could only be slow. Under `entry`.
+int refused = 0;
 std::atomic<int> wanted{0};
 
 void before_fork() {
@@ -221,15 +223,24 @@ int initial_threads() {
     return std::min(machine().cores, MOST_THREADS);
 }
 
-Pool& pool_of(int size) {
+// Null when the system grants no threads (a container's limit): work then runs in the
+// caller, with the same results, and is not held up by asking again.
+Pool* pool_of(int size) {
     if (pool != nullptr && pool->size() != size) {
         delete std::exchange(pool, nullptr);
     }
     if (pool == nullptr) {
+        if (size == refused) {
+            return nullptr;
+        }
         watch_forks();
-        pool = new Pool(size);
+        try {
+            pool = new Pool(size);
+        } catch (const std::system_error&) {
+            refused = size;
+        }
     }
-    return *pool;
+    return pool;
 }
 
 } // namespace
@@ -261,8 +272,10 @@ void parallel_for(int64 items, bool parallel, RangeBody body) {
         std::unique_lock<std::mutex> lock(entry, std::defer_lock);
         if (threads > 1 && lock.try_lock()) {
             const int parts = static_cast<int>(std::min<int64>(items, threads));
-            pool_of(threads).run(items, parts, body);
-            return;
+            if (Pool* workers = pool_of(threads)) {
+                workers->run(items, parts, body);
+                return;
+            }
         }
     }
     body(0, items, 0);
@@ -271,7 +284,12 @@ void parallel_for(int64 items, bool parallel, RangeBody body) {
 } // namespace pyconv
 
 int pyconv_get_num_threads() {
-    return pyconv::num_threads();
+    // Called through ctypes, where an exception has nowhere to go.
+    try {
+        return pyconv::num_threads();
+    } catch (...) {
+        return std::min(pyconv::machine().cores, pyconv::MOST_THREADS);
+    }
 }
 
 void pyconv_set_num_threads(int count) {

@@ -25,6 +25,7 @@ struct ConvTensors {
     const void* x;
     const void* weight;
     const void* packed;   // what pack() made of weight; null: run() packs for itself
+    bool packed_finite;   // no weight of `packed` is Inf or NaN
     const void* bias;     // contiguous, or null
     const void* residual; // y's pitches, or null
     void* y;

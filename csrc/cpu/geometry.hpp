@@ -26,16 +26,21 @@ inline int64 folded_index(int64 at, int64 extent, int64 padding_mode) {
     if (at >= 0 && at < extent) {
         return at;
     }
-    switch (padding_mode) {
-    case PAD_REFLECT:
-        return at < 0 ? -at : 2 * (extent - 1) - at;
-    case PAD_REPLICATE:
-        return std::clamp<int64>(at, 0, extent - 1);
-    case PAD_CIRCULAR:
-        return at < 0 ? at + extent : at - extent;
-    default:
-        return -1;
+    int64 folded = -1;
+    if (padding_mode == PAD_REFLECT) {
+        folded = at < 0 ? -at : 2 * (extent - 1) - at;
+    } else if (padding_mode == PAD_REPLICATE) {
+        folded = std::clamp<int64>(at, 0, extent - 1);
+    } else if (padding_mode == PAD_CIRCULAR) {
+        folded = at < 0 ? at + extent : at - extent;
     }
+    // A tile may reach past the last output: what it reads there no output uses.
+    return folded >= 0 && folded < extent ? folded : -1;
+}
+
+// Products that one output sums.
+inline int64 depth_of(const ConvProblem& problem) {
+    return problem.c / problem.groups * volume(problem.kernel);
 }
 
 // The input index that output `out` meets at kernel position `tap` along an axis, or

@@ -22,13 +22,13 @@ struct ConvPlan {
     ConvProblem problem;
     const ConvAlgorithm* algorithm;
     const IsaTable* isa;
-    int vectors;        // in a register tile's row
-    int64 filter_group; // filter panels whose weights stay in L2 together
-    int64 pixel_group;  // pixel panels that stay in L2 together (im2col, NCHW)
-    int form = 0;       // which of the algorithm's variants
-    bool parallel;      // worth the cost of waking a thread
-    Blocking blocking;  // the numbers above, by name
-    int64 workspace_bytes;
+    int vectors;            // in a register tile's row
+    int64 filter_group;     // filter panels whose weights stay in L2 together
+    int64 pixel_group;      // pixel panels that stay in L2 together (im2col, NCHW)
+    int form = 0;           // which of the algorithm's variants
+    bool parallel;          // worth the cost of waking a thread
+    Blocking blocking;      // the numbers above, by name
+    int64 workspace_bytes;  // scratch of a call: what is shared, and one thread's own
     int64 packed_bytes = 0; // of the packed weights; 0: nothing to keep
     std::string packing{};  // names their order: plans of one layer may share them
 };

@@ -18,7 +18,7 @@ from pyconv.cuda.kernel import Problem
 from pyconv.cuda.kernels import KERNELS, of_operation
 from pyconv.cuda.launch import CudaPlan, make_plan
 from pyconv.cuda.launch import run as _launch
-from pyconv.problem import ConvProblem
+from pyconv.problem import ConvProblem, memory_order
 
 __all__ = [
     "KERNELS",
@@ -106,7 +106,9 @@ def run(
         _launch(plan, x, y, indices)
 
 
-def empty(shape: tuple[int, ...], order: tuple[int, ...] | None, dtype: Any) -> Any:
+def empty(
+    shape: tuple[int, ...], order: tuple[int, ...] | None, dtype: Any, like: Any
+) -> Any:
     """Allocate an uninitialised device array, contiguous in an axis order.
 
     Parameters
@@ -117,12 +119,15 @@ def empty(shape: tuple[int, ...], order: tuple[int, ...] | None, dtype: Any) -> 
         Axes from slowest to fastest; None is C order.
     dtype : numpy dtype
         Of the elements.
+    like : cupy.ndarray
+        Whose device it is to be on.
     """
     import cupy
 
-    if order is None:
-        return cupy.empty(shape, dtype)
-    stored = cupy.empty(tuple(shape[axis] for axis in order), dtype)
+    with like.device:
+        if order is None:
+            return cupy.empty(shape, dtype)
+        stored = cupy.empty(tuple(shape[axis] for axis in order), dtype)
     return stored.transpose(tuple(order.index(axis) for axis in range(len(order))))
 
 
@@ -130,12 +135,17 @@ def to_device(a: np.ndarray[Any, Any]) -> Any:
     """Copy a NumPy array to the current device, keeping its axis order in memory."""
     import cupy
 
-    return cupy.asarray(a)
+    order = memory_order(a)
+    stored = cupy.asarray(np.ascontiguousarray(a.transpose(order)))
+    return stored.transpose(sorted(range(a.ndim), key=order.__getitem__))
 
 
 def to_host(a: Any) -> np.ndarray[Any, Any]:
-    """Copy a device array to NumPy, waiting for the current stream."""
+    """Copy a device array to NumPy, its axis order too; waits for the stream."""
     import cupy
 
-    host: np.ndarray[Any, Any] = cupy.asnumpy(a, order="A")
-    return host
+    order = memory_order(a)
+    host: np.ndarray[Any, Any] = cupy.asnumpy(a.transpose(order))
+    back = sorted(range(a.ndim), key=order.__getitem__)
+    home: np.ndarray[Any, Any] = host.transpose(back)
+    return home

@@ -20,14 +20,6 @@
 namespace pyconv {
 namespace {
 
-int lanes_of(const ConvProblem& problem, const IsaTable& isa) {
-    return problem.dtype == FLOAT32 ? isa.f32.lanes : isa.f64.lanes;
-}
-
-int tile_rows(const ConvProblem& problem, const IsaTable& isa) {
-    return problem.dtype == FLOAT32 ? isa.f32.rows : isa.f64.rows;
-}
-
 // One vector of filters where they all fit in it, else two.
 int vectors_of(const ConvProblem& problem, const IsaTable& isa) {
     return problem.k / problem.groups <= lanes_of(problem, isa) ? 1 : 2;

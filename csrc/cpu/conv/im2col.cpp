@@ -15,6 +15,7 @@
 #include "core/threads.hpp"
 #include "cpu/algorithm.hpp"
 #include "cpu/conv/filter_panels.hpp"
+#include "cpu/conv/finite.hpp"
 #include "cpu/conv/model.hpp"
 #include "cpu/conv/patch_product.hpp"
 
@@ -25,14 +26,6 @@ namespace {
 
 // More than this for one sample's matrix and nobody wants it materialised.
 constexpr double LARGEST_MATRIX_BYTES = 4e9;
-
-int lanes_of(const ConvProblem& problem, const IsaTable& isa) {
-    return problem.dtype == FLOAT32 ? isa.f32.lanes : isa.f64.lanes;
-}
-
-int64 depth_of(const ConvProblem& problem) {
-    return problem.c / problem.groups * volume(problem.kernel);
-}
 
 // A matrix product blocked in two: a group of `group_panels` panels of b stays in L2
 // while every tile of rows of a passes over it. Units are (group of panels, tile), the
@@ -68,13 +61,6 @@ void multiply(
             }
         }
     });
-}
-
-int64 packed_elements(const ConvPlan& plan) {
-    const ConvProblem& problem = plan.problem;
-    const FilterPanels shape(problem, plan.vectors * lanes_of(problem, *plan.isa));
-    return pixels_contiguous(problem) ? problem.k * patch_row_pitch(shape.depth())
-                                      : shape.elements(problem.groups);
 }
 
 template <class T>
@@ -114,7 +100,7 @@ void run_as(const ConvPlan& plan, const ConvTensors& tensors) {
                   : pitch * product.pixels);
     const auto* packed = static_cast<const T*>(tensors.packed);
     if (packed == nullptr) {
-        T* scratch = frame.take<T>(packed_elements(plan));
+        T* scratch = frame.take<T>(plan.packed_bytes / static_cast<int64>(sizeof(T)));
         pack_as<T>(plan, tensors.weight, scratch);
         packed = scratch;
     }
@@ -168,7 +154,9 @@ void run_as(const ConvPlan& plan, const ConvTensors& tensors) {
 }
 
 void run(const ConvPlan& plan, const ConvTensors& tensors) {
-    if (plan.problem.dtype == FLOAT32) {
+    if (padding_would_show(plan.problem, tensors)) {
+        run_direct_instead(plan, tensors);
+    } else if (plan.problem.dtype == FLOAT32) {
         run_as<float>(plan, tensors);
     } else {
         run_as<double>(plan, tensors);
@@ -216,7 +204,7 @@ double cost_us(const ConvProblem& problem, const IsaTable& isa, const Machine& h
     const double matrix_cycles = matrix_bytes(problem) / 8.0;
     const double cycles = samples * (tiles * tile_cycles + 1.5 * matrix_cycles) + 500.0;
     // Two rounds of threads a sample.
-    const double rounds = problem.n > 1 ? 2.0 * (samples - 1.0) * FORK_JOIN_US : 0.0;
+    const double rounds = 2.0 * (samples - 1.0) * FORK_JOIN_US;
     return shared_us(cycles, problem, host) +
            (products_of(problem) < PARALLEL_PRODUCTS ? 0.0 : rounds);
 }

@@ -9,6 +9,7 @@
 #include "core/memory.hpp"
 #include "core/threads.hpp"
 #include "cpu/algorithm.hpp"
+#include "cpu/conv/finite.hpp"
 #include "cpu/conv/model.hpp"
 #include "cpu/conv/patch_product.hpp"
 
@@ -18,18 +19,6 @@ namespace pyconv {
 namespace {
 
 enum Form : int { BY_FILTER = 0, BY_PIXEL = 1 };
-
-int lanes_of(const ConvProblem& problem, const IsaTable& isa) {
-    return problem.dtype == FLOAT32 ? isa.f32.lanes : isa.f64.lanes;
-}
-
-int tile_rows(const ConvProblem& problem, const IsaTable& isa) {
-    return problem.dtype == FLOAT32 ? isa.f32.rows : isa.f64.rows;
-}
-
-int64 depth_of(const ConvProblem& problem) {
-    return problem.c / problem.groups * volume(problem.kernel);
-}
 
 // A panel's unused columns are work for nothing: rows of any number are not.
 Form form_of(const ConvProblem& problem, const IsaTable& isa) {
@@ -234,7 +223,9 @@ void run_as(const ConvPlan& plan, const ConvTensors& tensors) {
 }
 
 void run(const ConvPlan& plan, const ConvTensors& tensors) {
-    if (plan.problem.dtype == FLOAT32) {
+    if (padding_would_show(plan.problem, tensors)) {
+        run_direct_instead(plan, tensors);
+    } else if (plan.problem.dtype == FLOAT32) {
         run_as<float>(plan, tensors);
     } else {
         run_as<double>(plan, tensors);

@@ -3,19 +3,12 @@
 
 #include "cpu/conv/model.hpp"
 #include "cpu/conv/winograd_tiles.hpp"
+#include "cpu/isa/registry.hpp"
 
 #include <algorithm>
 
 namespace pyconv {
 namespace {
-
-int lanes_of(const ConvProblem& problem, const IsaTable& isa) {
-    return problem.dtype == FLOAT32 ? isa.f32.lanes : isa.f64.lanes;
-}
-
-int tile_rows(const ConvProblem& problem, const IsaTable& isa) {
-    return problem.dtype == FLOAT32 ? isa.f32.rows : isa.f64.rows;
-}
 
 // Cycles of one vector of one tile, measured.
 struct TransformCost {

@@ -32,9 +32,11 @@ struct Tables {
     Tables() {
 #if defined(__x86_64__)
         // x86-64-v4 and x86-64-v3, the levels the tables are compiled for.
-        const bool v3 = __builtin_cpu_supports("avx2") &&
-                        __builtin_cpu_supports("fma") &&
-                        __builtin_cpu_supports("bmi") && __builtin_cpu_supports("bmi2");
+        const bool v3 =
+            __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
+            __builtin_cpu_supports("bmi") && __builtin_cpu_supports("bmi2") &&
+            __builtin_cpu_supports("lzcnt") && __builtin_cpu_supports("movbe") &&
+            __builtin_cpu_supports("f16c");
         if (v3 && __builtin_cpu_supports("avx512f") &&
             __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512cd") &&
             __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl")) {

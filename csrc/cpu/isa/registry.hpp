@@ -19,6 +19,15 @@ const IsaTable& active_isa();
 // False when no runnable instruction set has this name.
 bool set_isa(const std::string& name);
 
+inline int lanes_of(const ConvProblem& problem, const IsaTable& isa) {
+    return problem.dtype == FLOAT32 ? isa.f32.lanes : isa.f64.lanes;
+}
+
+// Rows of the largest register tile.
+inline int tile_rows(const ConvProblem& problem, const IsaTable& isa) {
+    return problem.dtype == FLOAT32 ? isa.f32.rows : isa.f64.rows;
+}
+
 template <class T>
 const Kernels<T>& kernels_of(const IsaTable& isa) {
     if constexpr (std::is_same_v<T, float>) {

@@ -74,7 +74,7 @@ void store_rows(const StoreTile<T>& tile) {
                 *reinterpret_cast<const Vector*>(tile.acc + i * tile.acc_pitch + j);
             const int64 at = tile.row_offset[i] + j;
             if (tile.bias != nullptr) {
-                value += tile.bias_per_row ? Vector{} + tile.bias[i] : per_column;
+                value += tile.bias_per_row ? tile.bias[i] - Vector{} : per_column;
             }
             if (tile.residual != nullptr) {
                 value += load_partial_or_whole(tile.residual + at, columns);
@@ -131,7 +131,7 @@ void store_scattered(const StoreTile<T>& tile) {
             if (tile.residual != nullptr) {
                 value += tile.residual[at];
             }
-            finish(tile.activation, typename Simd<T>::Vector{} + value, tile.y + at, 1);
+            finish(tile.activation, value - typename Simd<T>::Vector{}, tile.y + at, 1);
         }
     }
 }

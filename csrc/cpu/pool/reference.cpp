@@ -36,8 +36,8 @@ struct Sum {
 };
 
 // Feeds the window's elements to `seen`. A maximum meets them in plane order, so that
-// the first one wins; a sum goes down each column first, as the vectorised algorithm
-// does.
+// the first one wins; a sum goes down each column first, in one chain, where the
+// vectorised algorithm adds up columns that it summed apart.
 template <class T, class Seen>
 void look(
     const PoolProblem& problem,
