@@ -44,6 +44,7 @@ def candidate(explanation: Any, algorithm: str) -> dict[str, Any]:
         if entry.name == algorithm:
             return {
                 "algorithm": entry.name,
+                "rounding": entry.rounding,
                 "reason": entry.reason,
                 "cost_us": entry.cost_us,
                 "workspace_bytes": entry.workspace_bytes,

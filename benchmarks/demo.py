@@ -75,15 +75,20 @@ def check_cpu(x: Array, w: Array) -> Iterator[Check]:
     exact, bound = photograph.exact_filters(x, w)
     for memory in MEMORY_ORDERS:
         arranged = arrange(x, memory)
-        for name in pc.algorithms("conv"):
-            y = pc.conv2d(arranged, w, None, 1, "same", 1, 3, algorithm=name)
-            error = photograph.excess(y, exact, bound)
-            yield Check("conv2d", name, f"cpu {memory}", error)
+        # Three groups; for algorithms of one group the same filters among zeros.
+        for weight, groups in ((w, 3), (photograph.among_zeros(w), 1)):
+            arguments = (arranged, weight, None, 1, "same", 1, groups)
+            for one in pc.explain(pc.conv2d, *arguments).candidates:
+                if one.reason:
+                    continue
+                y = pc.conv2d(*arguments, algorithm=one.name)
+                error = photograph.excess(y, exact, bound, one.rounding)
+                yield Check(f"conv2d, {groups} group(s)", one.name, memory, error)
         for kind, size in POOLS:
             for name in pc.algorithms("pool"):
                 y = pool(kind)(arranged, size, algorithm=name)
                 error = photograph.excess(y, *photograph.exact_pool(x, kind, size))
-                yield Check(f"{kind}_pool2d", name, f"cpu {memory}", error)
+                yield Check(f"{kind}_pool2d", name, memory, error)
 
 
 def check_cuda(x: Array, w: Array) -> Iterator[Check]:
@@ -165,7 +170,9 @@ def time_layer(layer: Layer, *, rounds: int, limit_ms: float) -> Timed:
             not_timed[name] = f"about {predicted[name]['cost_us'] / 1e6:.1g} s"
         else:
             prepared = contender.prepare(layer, x, w, b)
-            error = conv_error(layer, x, w, b, prepared.output())
+            error = conv_error(
+                layer, x, w, b, prepared.output(), rounding=predicted[name]["rounding"]
+            )
             if error > 1:
                 raise SystemExit(f"{name} is wrong on {layer.id}: {error:.2f} bounds")
             calls[name] = prepared.run

@@ -58,7 +58,10 @@ def run_layer(
                 facts[entry.name] = {**fact, "not_timed": refusal}
                 continue
         prepared = entry.prepare(layer, x, w, b)
-        fact["error_over_bound"] = conv_error(layer, x, w, b, prepared.output())
+        rounding = fact.get("predicted", {}).get("rounding", "direct")
+        fact["error_over_bound"] = conv_error(
+            layer, x, w, b, prepared.output(), rounding=rounding
+        )
         if fact["error_over_bound"] > 1:
             raise SystemExit(f"{entry.name} is wrong on {layer.id}: not timed")
         facts[entry.name] = fact

@@ -19,7 +19,7 @@ import numpy as np
 import pyconv as pc
 from benchmarks import standing
 from benchmarks.machine import ROOT
-from pyconv import _core
+from pyconv.cpu import CPU
 
 TABLE = "<!-- what works: written by python -m benchmarks.readme --write -->"
 EXPLAIN = "<!-- explain: written by python -m benchmarks.readme --write -->"
@@ -30,16 +30,17 @@ END = "<!-- end -->"
 PEERS = ("torch", "onnxruntime", "ncnn", "opencv-python-headless", "scipy")
 
 CPU_OPERATIONS = {
-    "conv1d, conv2d, conv3d": _core.conv_algorithms,
-    "max_pool2d, avg_pool2d": _core.pool_algorithms,
+    "conv1d, conv2d, conv3d": "conv",
+    "max_pool2d, avg_pool2d": "pool",
 }
 
 
 def table() -> str:
     """The Markdown table, one row per registered algorithm."""
     rows = ["| device | operation | algorithm | how |", "|---|---|---|---|"]
-    for operations, registered in CPU_OPERATIONS.items():
-        rows += [f"| CPU | {operations} | `{n}` | {how} |" for n, how in registered()]
+    for operations, kind in CPU_OPERATIONS.items():
+        known = CPU.algorithms(kind)
+        rows += [f"| CPU | {operations} | `{n}` | {how} |" for n, how in known]
     kernels: Any = import_module("pyconv.cuda.kernels")
     for kernel in kernels.KERNELS:
         operation = "convolution" if kernel.operation == "conv" else "pooling"

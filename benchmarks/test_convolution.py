@@ -36,6 +36,7 @@ def test_layer(
         "flops": layer.flops,
         "compulsory_bytes": layer.compulsory_bytes(),
     }
+    rounding = "direct"
     if isinstance(contender, Pyconv):
         prediction = contender.prediction(layer)
         if prediction["reason"]:
@@ -43,10 +44,11 @@ def test_layer(
         limit = float(request.config.getoption("--limit-ms"))
         if prediction["cost_us"] > 1000 * limit:
             pytest.skip(f"predicted to take longer than {limit:g} ms (--limit-ms)")
+        rounding = prediction["rounding"]
         info.update(algorithm=contender.algorithm, predicted=prediction)
     x, w, b = tensors(layer)
     prepared = contender.prepare(layer, x, w, b)
-    error = conv_error(layer, x, w, b, prepared.output())
+    error = conv_error(layer, x, w, b, prepared.output(), rounding=rounding)
     assert error <= (1 if isinstance(contender, Pyconv) else PEER_SLACK)
     info["error_over_bound"] = error
     measure(prepared.run, layer.flops, info)

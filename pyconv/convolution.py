@@ -40,7 +40,7 @@ def _conv(rank: int, *raw: Any) -> Any:
     )
     choice_made = call.choose()
     y = run_conv(call, choice_made)
-    if call.cacheable:
+    if call.cacheable and isinstance(choice_made.plan, _core.ConvPlan):
         _core.conv_remember(choice_made.plan, None, call.shape, call.order, rank, *raw)
     return y
 
@@ -144,7 +144,9 @@ def conv2d(
     algorithm : str
         "auto", or a name of `algorithms`, which runs or raises.
     accuracy : {"strict", "default", "fast"}
-        "strict" allows direct arithmetic only. All algorithms so far are direct.
+        "strict" allows direct sums only; "default" also Winograd's F(2x2,3x3),
+        F(4x4,3x3) and one-dimensional kin, for float32, with at most three times a
+        direct sum's root-mean-square error; "fast" also F(6x6,3x3), and float64.
     out : ndarray of the result's shape and dtype, optional
         Takes the result; any strides. It must not overlap an input.
 
@@ -169,10 +171,10 @@ def conv2d(
     Notes
     -----
     The kernel is not flipped: this is cross-correlation, as in neural networks.
-    float32 is summed in float32, float64 in float64. Every direct-sum algorithm adds in
-    one order (r, s, then c): results do not depend on the number of threads, the memory
-    order or the batch. Zero padding adds no term; where a weight over it is infinite or
-    NaN, the result may or may not be NaN.
+    float32 is summed in float32, float64 in float64. Direct sums add in one order (r, s,
+    then c), whatever the algorithm ("reference" has an order of its own). Results do not
+    depend on the number of threads, the batch or the memory order. Zero padding adds no
+    term, whatever the weight over it.
 
     References
     ----------

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, cast
 
-from pyconv import _core
+from pyconv import _core, fft
 from pyconv.problem import ConvProblem
 from pyconv.protocols import Candidate, Problem
 
@@ -24,22 +24,23 @@ class CpuBackend:
     def algorithms(self, operation: str) -> Sequence[tuple[str, str]]:
         """List (name, summary), in registry order."""
         if operation == "conv":
-            return _core.conv_algorithms()
+            return (*_core.conv_algorithms(), (fft.NAME, fft.SUMMARY))
         return _core.pool_algorithms()
 
     def candidates(self, problem: Problem) -> list[Candidate]:
         """Ask every algorithm about a problem."""
         record = problem.to_record().tobytes()
         if isinstance(problem, ConvProblem):
-            found = _core.conv_candidates(record)
-        else:
-            found = _core.pool_candidates(record)
-        return [Candidate(**cast("Any", one)) for one in found]
+            own = [Candidate(**cast("Any", e)) for e in _core.conv_candidates(record)]
+            return [*own, fft.candidate(problem)]
+        return [Candidate(**cast("Any", e)) for e in _core.pool_candidates(record)]
 
     def plan(self, problem: Problem, algorithm: str) -> Any:
         """Plan a problem with a named algorithm."""
         record = problem.to_record().tobytes()
         if isinstance(problem, ConvProblem):
+            if algorithm == fft.NAME:
+                return fft.plan(problem, _core.conv_plan(record, "direct"))
             return _core.conv_plan(record, algorithm)
         return _core.pool_plan(record, algorithm)
 
@@ -56,6 +57,8 @@ class CpuBackend:
 
     def pack(self, plan: Any, weight: Any) -> Any:
         """Rearrange weights as the plan reads them; None where it reads them as is."""
+        if isinstance(plan, fft.FftPlan):
+            return None
         return _core.conv_pack(plan, weight)
 
     def run_conv(
@@ -69,7 +72,10 @@ class CpuBackend:
         packed: Any,
     ) -> None:
         """Run a convolution on five-axis views."""
-        _core.conv_run(plan, x, weight, bias, residual, y, packed)
+        if isinstance(plan, fft.FftPlan):
+            fft.run(plan, x, weight, bias, residual, y)
+        else:
+            _core.conv_run(plan, x, weight, bias, residual, y, packed)
 
     def run_pool(self, plan: Any, x: Any, y: Any, indices: Any) -> None:
         """Run a pooling on five-axis views."""

@@ -12,6 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pyconv import UnsupportedAlgorithm, conv2d
+
 Array = NDArray[Any]
 
 ACTIVATIONS = ("relu", "relu6", "leaky_relu", "sigmoid", "tanh", "gelu", "silu")
@@ -101,6 +103,39 @@ CONV_CASES: tuple[ConvCase, ...] = (
     _C("depthwise_multiplier", (1, 5, 7, 8), 15, (3, 3), 2, 1, 1, 5),
     _C("grouped", (2, 12, 7, 6), 8, (3, 3), 1, 1, 1, 4),
     _C("grouped_uneven_tail", (1, 15, 6, 7), 21, (2, 3), groups=3),
+    *(_C(f"depthwise_{q}", (1, 3, 5, q), 3, (3, 3), 1, 1, 1, 3) for q in (1, 16, 65)),
+    _C("depthwise_wide", (1, 2, 9, 131), 2, (3, 5), 1, (1, 2), 1, 2),
+    _C("depthwise_strided_wide", (1, 3, 12, 135), 3, (3, 3), 2, 1, 1, 3),
+    _C("depthwise_strided_3", (2, 4, 14, 53), 4, (5, 7), 3, 3, (1, 2), 4),
+    _C("depthwise_lanes", (2, 37, 6, 9), 37, (3, 3), 1, 1, 1, 37),
+    _C("depthwise_lanes_strided", (1, 70, 9, 11), 70, (5, 3), 2, 2, (2, 1), 70),
+    _C("depthwise_reflect", (1, 19, 9, 8), 19, (3, 3), 2, 2, 1, 19, "reflect"),
+    _C("depthwise_dilated", (1, 2, 21, 40), 2, (3, 3), 1, 4, 4, 2),
+    _C("depthwise_7x7", (1, 18, 13, 15), 18, (7, 7), 1, 3, 1, 18),
+    _C("depthwise_multiplier_8", (1, 3, 6, 18), 24, (3, 3), 1, 1, 1, 3),
+    _C("depthwise_1d", (2, 3, 200), 3, (31,), 1, 15, 1, 3),
+    _C("depthwise_3d", (1, 3, 4, 6, 17), 3, (3, 3, 3), 1, 1, 1, 3),
+    *(
+        _C(f"grouped_by_{c}", (2, 3 * c, 7, 17), 3 * c, (3, 3), 1, 1, 1, 3)
+        for c in (2, 3, 4, 8, 16)
+    ),
+    _C("grouped_strided", (1, 16, 13, 34), 32, (3, 3), 2, 1, 1, 4),
+    _C("grouped_circular", (1, 8, 7, 9), 8, (3, 3), 1, 2, 1, 2, "circular"),
+    _C("grouped_lanes", (2, 64, 9, 11), 64, (3, 3), 1, 1, 1, 16),
+    _C("grouped_lanes_wider", (1, 32, 9, 8), 64, (3, 3), 2, 2, 2, 8),
+    _C("grouped_lanes_reflect", (1, 48, 7, 10), 48, (3, 5), (2, 1), 2, 1, 3, "reflect"),
+    _C("grouped_lanes_3d", (1, 32, 3, 5, 6), 32, (2, 3, 3), 1, 1, 1, 16),
+    _C("grouped_1d", (1, 8, 66), 12, (3,), 1, 1, 1, 4),
+    _C("image_filter", (1, 1, 40, 63), 1, (5, 5), padding=2),
+    _C("image_filter_even", (2, 1, 33, 65), 1, (4, 6), padding="same"),
+    _C("image_filter_large", (1, 1, 37, 70), 1, (21, 17), padding=(10, 8)),
+    _C("image_filters_1x1", (1, 4, 9, 67), 11, (1, 1)),
+    _C("signal_long_kernel", (1, 1, 900), 1, (257,)),
+    _C("signal_channels", (1, 2, 700), 3, (200,), 1, ((199, 0),)),
+    _C("signal_strided", (1, 1, 1500), 2, (400,), 4),
+    _C("signal_dilated", (1, 1, 1400), 1, (150,), 1, 40, 4),
+    _C("signal_stride_3_dilation_2", (1, 1, 1100), 1, (200,), 3, 0, 2),
+    _C("first_layer_wide", (1, 3, 16, 131), 20, (3, 3), 1, 1),
     _C("single_pixel_output", (3, 7, 4, 3), 9, (4, 3)),
     _C("single_pixel_input", (2, 5, 1, 1), 6, (3, 3), padding=1),
     _C("single_channel", (2, 1, 9, 8), 1, (3, 3), padding=1),
@@ -156,6 +191,25 @@ POOL_CASES: tuple[PoolCase, ...] = (
     _P("pool1d", (2, 5, 17), 3, 2, 1, 1, True),
     _P("pool3d", (1, 4, 5, 6, 7), (2, 3, 2), 2, 1, 1, True),
 )
+
+
+def nearest(
+    algorithm: str, x: Array, w: Array, **options: Any
+) -> tuple[Array, Array, int]:
+    """X, w and groups: this problem, or a part of it that the algorithm takes."""
+    least = min(x.shape[1], w.shape[0])
+    for x_part, w_part, groups in (
+        (x, w, 1),
+        (x[:, :3], w[:, :3], 1),
+        (x[:, :least], w[:least, :1], least),
+        (x[:, :4], w[: len(w) // 2 * 2, :2], 2),
+    ):
+        try:
+            conv2d(x_part, w_part, groups=groups, algorithm=algorithm, **options)
+        except UnsupportedAlgorithm:
+            continue
+        return x_part, w_part, groups
+    raise AssertionError(f"{algorithm} takes no part of this problem")
 
 
 def normal(shape: tuple[int, ...], dtype: Any, seed: int = 0) -> Array:

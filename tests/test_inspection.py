@@ -12,11 +12,11 @@ import pytest
 import pyconv as pc
 from pyconv import _core
 from tests import oracle
-from tests.cases import CONV_CASES, ConvCase, ids, in_order, normal
+from tests.cases import CONV_CASES, ConvCase, ids, in_order, nearest, normal
 
 F32 = np.float32
 CONV = {1: pc.conv1d, 2: pc.conv2d, 3: pc.conv3d}
-CONV_NAMES = [name for name, _ in _core.conv_algorithms()]
+CONV_NAMES = list(pc.algorithms("conv"))
 POOL_NAMES = [name for name, _ in _core.pool_algorithms()]
 
 
@@ -68,7 +68,9 @@ def test_explain_chooses_the_cheapest_and_the_call_takes_it() -> None:
 def test_explain_of_a_named_algorithm() -> None:
     x, w = arrays()
     for name in CONV_NAMES:
-        assert pc.explain(pc.conv2d, x, w, algorithm=name).chosen == name
+        x_part, w_part, groups = nearest(name, x, w)
+        options: dict[str, Any] = {"groups": groups, "algorithm": name}
+        assert pc.explain(pc.conv2d, x_part, w_part, **options).chosen == name
     with pytest.raises(ValueError, match="algorithm"):
         pc.explain(pc.conv2d, x, w, algorithm="fastest")
 

@@ -313,3 +313,18 @@ def test_outputs_freed_by_another_thread() -> None:
     thread.join()
     np.testing.assert_array_equal(pc.max_pool2d(x, 1), x)
     assert _core.output_pool()["in_use_bytes"] == 0
+
+
+def test_threadpoolctl_survives_a_bad_environment(python: Callable[..., str]) -> None:
+    code = """if True:
+        import pyconv
+        try:
+            import threadpoolctl
+        except ImportError:
+            print(True)
+        else:
+            own = [p for p in threadpoolctl.threadpool_info()
+                   if p["user_api"] == "pyconv"]
+            print(own[0]["num_threads"] >= 1)
+    """
+    assert python(code, PYCONV_NUM_THREADS="abc").strip() == "True"

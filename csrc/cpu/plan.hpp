@@ -18,6 +18,17 @@ struct PoolAlgorithm;
 
 using Blocking = std::vector<std::pair<std::string, int64>>;
 
+// How the pixels-in-lanes algorithms cut an output (conv/planes.hpp).
+enum class PlaneForm { FILTERS, ROWS, SLIDE, LINE, LANES, LANE_ROWS };
+
+struct PlaneBlocking {
+    PlaneForm form;
+    int64 rows;          // of the register tile: filters or output rows
+    int64 vectors;       // in one row of it
+    int64 block_rows;    // output rows that share one filling of scratch
+    int64 block_columns; // and the stretch of each
+};
+
 struct ConvPlan {
     ConvProblem problem;
     const ConvAlgorithm* algorithm;
@@ -31,6 +42,7 @@ struct ConvPlan {
     int64 workspace_bytes;  // scratch of a call: what is shared, and one thread's own
     int64 packed_bytes = 0; // of the packed weights; 0: nothing to keep
     std::string packing{};  // names their order: plans of one layer may share them
+    PlaneBlocking planes{}; // of depthwise, grouped and few_channels
 };
 
 struct PoolPlan {

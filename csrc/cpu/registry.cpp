@@ -9,6 +9,9 @@ extern const ConvAlgorithm conv_implicit_gemm;
 extern const ConvAlgorithm conv_direct;
 extern const ConvAlgorithm conv_winograd;
 extern const ConvAlgorithm conv_winograd_staged;
+extern const ConvAlgorithm conv_depthwise;
+extern const ConvAlgorithm conv_grouped;
+extern const ConvAlgorithm conv_few_channels;
 
 extern const PoolAlgorithm pool_reference;
 extern const PoolAlgorithm pool_direct;
@@ -21,6 +24,9 @@ std::span<const ConvAlgorithm* const> conv_algorithms() {
         &conv_direct,
         &conv_winograd,
         &conv_winograd_staged,
+        &conv_depthwise,
+        &conv_grouped,
+        &conv_few_channels,
     };
     return ALL;
 }

@@ -34,7 +34,7 @@ struct GemmTile {
 // activation. Element (row, column) goes to y[row_offset[row] + column * column_pitch].
 template <class T>
 struct StoreTile {
-    const T* acc; // aligned; rows are whole vectors, whatever `columns` is
+    const T* acc;
     int64 acc_pitch;
     int64 rows;
     int64 columns;
@@ -112,12 +112,109 @@ struct WinogradKernels {
     void (*filter)(const WinogradFilter<T>&);
 };
 
+// Pixels in the lanes: output row i, vector j gets acc[i * acc_pitch + j * lanes +
+// lane] = (accumulate ? acc : 0) + the sum, over tap planes, tap rows and columns in
+// this order, of a weight times x[plane * plane_pitch + row * row_pitch +
+// offset[column] + j * lanes + lane]. Reads whole vectors.
+template <class T>
+struct PlaneTile {
+    const T* x;
+    int64 planes;
+    int64 rows;
+    int64 columns; // (tap, channel) pairs of one tap row
+    int64 plane_pitch;
+    int64 row_pitch;
+    int64 out_pitch; // from one output row's x to the next one's
+    const int64* offset;
+    const T* weight; // [plane][row][column], for filter_tile [..][filter]
+    T* acc;
+    int64 acc_pitch;
+    bool accumulate;
+};
+
+// The largest plane tile over all instruction sets.
+inline constexpr int MAX_PLANE_ROWS = 8;
+inline constexpr int MAX_PLANE_VECTORS = 4;
+
+template <class T>
+using PlaneKernels = void (*[MAX_PLANE_ROWS][MAX_PLANE_VECTORS])(const PlaneTile<T>&);
+
+// Channels in the lanes: pixel i, channel c gets acc[i * acc_pitch + c] = the sum over
+// taps of weight[weight_offset[tap] + c] * x[x_offset[tap] + i * pixel_pitch + c].
+// At least as many channels as lanes. Then, where bias is not null, + bias[c], and
+// activation, which is one of those store_tile does without the C library.
+template <class T>
+struct LaneTile {
+    const T* x;
+    int64 taps;
+    const int64* x_offset;
+    const int64* weight_offset;
+    int64 pixel_pitch;
+    const T* weight;
+    int64 channels;
+    T* acc;
+    int64 acc_pitch;
+    const T* bias;
+    int64 activation;
+    // For lane_row: a tap is a whole tap row, its columns weight_pitch apart in weight
+    // and pixel_pitch apart in x; columns of x outside [first, last) are zero and not
+    // read; `pixels` of the tile's are wanted.
+    int64 weight_pitch;
+    int64 first;
+    int64 last;
+    int64 pixels;
+    // For group_row: one vector of filters, each under group_channels channels; filter
+    // k's channel c is x[.. + index[c][k]], its weight that of term (column, c).
+    int64 group_channels;
+    const void* index; // integers of T's size
+};
+
+// Tap rows of 3, 5 and 7, strides of 1 and 2, tiles of 7 and 14 pixels.
+inline constexpr int LANE_ROW_PIXELS = 7;
+
+// out[(pixel * channels + c) * out_pitch + v * lanes + lane]
+// = x[pixel * x_pitch + begin[v] + index[v * channels + c][lane]]: each vector picks
+// its lanes from one vector of x. index and out are aligned to a vector; an index is an
+// integer of T's size.
+template <class T>
+struct SpreadLanes {
+    const T* x;
+    int64 x_pitch;
+    int64 pixels;
+    int64 vectors;
+    const int64* begin;
+    int64 channels;
+    const void* index;
+    T* out;
+    int64 out_pitch;
+};
+
+inline constexpr int MAX_LANE_PIXELS = 8;
+
 template <class T>
 struct Kernels {
     int lanes;
     int rows;                                                // of the largest tile
     void (*gemm_tile[2][MAX_TILE_ROWS])(const GemmTile<T>&); // [vectors - 1][rows - 1]
     void (*store_tile)(const StoreTile<T>&);
+    int lane_pixels;                                        // of the largest tile
+    void (*lane_tile[MAX_LANE_PIXELS])(const LaneTile<T>&); // [pixels - 1]
+    // [(taps - 3) / 2][stride - 1][pixels / 7 - 1], null where registers do not suffice
+    void (*lane_row[3][2][2])(const LaneTile<T>&);
+    void (*group_row[3][2][2])(const LaneTile<T>&);
+    // [rows - 1][vectors - 1]; null where the sums would not fit the registers.
+    PlaneKernels<T> filter_tile; // rows are filters that read the same x
+    PlaneKernels<T> row_tile;    // rows are output rows, out_pitch apart in x
+    PlaneKernels<T> slide_tile;  // the same where out_pitch is row_pitch
+    void (*spread_lanes)(const SpreadLanes<T>&);
+    // to[row * to_pitch + i] = from[row * from_pitch + i], count elements of each row
+    void (*copy_rows)(
+        const T* from,
+        int64 from_pitch,
+        int64 rows,
+        int64 count,
+        T* to,
+        int64 to_pitch);
     // out[i] = max or sum over j of rows[j][i]; NaN wins a maximum. count >= 1.
     void (*reduce_max)(const T* const* rows, int64 count, T* out, int64 n);
     void (*reduce_sum)(const T* const* rows, int64 count, T* out, int64 n);

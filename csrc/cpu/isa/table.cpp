@@ -7,8 +7,12 @@
 // -O0.
 #include "cpu/isa/isa.hpp"
 #include "cpu/micro/copy_lines.hpp"
+#include "cpu/micro/copy_rows.hpp"
 #include "cpu/micro/gemm_tile.hpp"
+#include "cpu/micro/lane_tile.hpp"
+#include "cpu/micro/plane_tile.hpp"
 #include "cpu/micro/pool_row.hpp"
+#include "cpu/micro/spread_lanes.hpp"
 #include "cpu/micro/store_tile.hpp"
 #include "cpu/micro/transpose.hpp"
 #include "cpu/micro/winograd.hpp"
@@ -32,13 +36,74 @@ void fill_tiles(void (**tiles)(const GemmTile<T>&)) {
     }
 }
 
+// Of 32 registers 24 hold sums, of 16 twelve.
+constexpr int PLANE_SUMS = PYCONV_VECTOR_BYTES == 64 ? 24 : 12;
+
+template <class T, int ROWS, int VECTORS>
+void fill_planes(Kernels<T>& kernels) {
+    if constexpr (ROWS * VECTORS <= PLANE_SUMS) {
+        kernels.filter_tile[ROWS - 1][VECTORS - 1] = filter_tile<T, ROWS, VECTORS>;
+        kernels.row_tile[ROWS - 1][VECTORS - 1] = row_tile<T, ROWS, VECTORS>;
+        kernels.slide_tile[ROWS - 1][VECTORS - 1] = slide_tile<T, ROWS, VECTORS>;
+    } else {
+        kernels.filter_tile[ROWS - 1][VECTORS - 1] = nullptr;
+        kernels.row_tile[ROWS - 1][VECTORS - 1] = nullptr;
+        kernels.slide_tile[ROWS - 1][VECTORS - 1] = nullptr;
+    }
+    if constexpr (VECTORS > 1) {
+        fill_planes<T, ROWS, VECTORS - 1>(kernels);
+    } else if constexpr (ROWS > 1) {
+        fill_planes<T, ROWS - 1, MAX_PLANE_VECTORS>(kernels);
+    }
+}
+
+// Two vectors a pixel.
+constexpr int LANE_PIXELS = PYCONV_VECTOR_BYTES == 64 ? 8 : 4;
+
+template <class T, int PIXELS>
+void fill_lanes(Kernels<T>& kernels) {
+    kernels.lane_tile[PIXELS - 1] = lane_tile<T, PIXELS>;
+    if constexpr (PIXELS > 1) {
+        fill_lanes<T, PIXELS - 1>(kernels);
+    }
+}
+
+template <class T, int TAPS>
+void fill_lane_rows(Kernels<T>& kernels) {
+    auto& rows = kernels.lane_row[(TAPS - 3) / 2];
+    auto& groups = kernels.group_row[(TAPS - 3) / 2];
+    groups[0][0] = group_row<T, TAPS, 1, LANE_ROW_PIXELS>;
+    groups[1][0] = group_row<T, TAPS, 2, LANE_ROW_PIXELS>;
+    groups[0][1] = nullptr;
+    groups[1][1] = nullptr;
+    rows[0][0] = lane_row<T, TAPS, 1, LANE_ROW_PIXELS>;
+    rows[1][0] = lane_row<T, TAPS, 2, LANE_ROW_PIXELS>;
+    rows[0][1] = nullptr;
+    rows[1][1] = nullptr;
+    if constexpr (PYCONV_VECTOR_BYTES == 64) {
+        groups[0][1] = group_row<T, TAPS, 1, 2 * LANE_ROW_PIXELS>;
+        groups[1][1] = group_row<T, TAPS, 2, 2 * LANE_ROW_PIXELS>;
+        rows[0][1] = lane_row<T, TAPS, 1, 2 * LANE_ROW_PIXELS>;
+        rows[1][1] = lane_row<T, TAPS, 2, 2 * LANE_ROW_PIXELS>;
+    }
+    if constexpr (TAPS > 3) {
+        fill_lane_rows<T, TAPS - 2>(kernels);
+    }
+}
+
 template <class T>
 void fill(Kernels<T>& kernels) {
     kernels.lanes = Simd<T>::LANES;
     kernels.rows = ROWS;
     fill_tiles<T, 1, ROWS>(kernels.gemm_tile[0]);
     fill_tiles<T, 2, ROWS>(kernels.gemm_tile[1]);
+    fill_planes<T, MAX_PLANE_ROWS, MAX_PLANE_VECTORS>(kernels);
+    kernels.lane_pixels = LANE_PIXELS;
+    fill_lanes<T, LANE_PIXELS>(kernels);
+    fill_lane_rows<T, 7>(kernels);
     kernels.store_tile = store_tile<T>;
+    kernels.spread_lanes = spread_lanes<T>;
+    kernels.copy_rows = copy_rows<T>;
     kernels.reduce_max = reduce_rows<T, true>;
     kernels.reduce_sum = reduce_rows<T, false>;
     kernels.deinterleave = deinterleave<T>;

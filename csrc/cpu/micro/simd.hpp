@@ -16,7 +16,7 @@
 #if defined(__clang__)
 #define PYCONV_UNROLL _Pragma("clang loop unroll(full)")
 #else
-#define PYCONV_UNROLL _Pragma("GCC unroll 16")
+#define PYCONV_UNROLL _Pragma("GCC unroll 64")
 #endif
 
 namespace pyconv::PYCONV_ISA {
@@ -30,6 +30,7 @@ struct Simd<float> {
     typedef float Vector __attribute__((vector_size(PYCONV_VECTOR_BYTES)));
     typedef float Unaligned
         __attribute__((vector_size(PYCONV_VECTOR_BYTES), aligned(4), may_alias));
+    typedef int Index __attribute__((vector_size(PYCONV_VECTOR_BYTES)));
     static constexpr int LANES = PYCONV_VECTOR_BYTES / 4;
 };
 
@@ -38,6 +39,7 @@ struct Simd<double> {
     typedef double Vector __attribute__((vector_size(PYCONV_VECTOR_BYTES)));
     typedef double Unaligned
         __attribute__((vector_size(PYCONV_VECTOR_BYTES), aligned(8), may_alias));
+    typedef int64 Index __attribute__((vector_size(PYCONV_VECTOR_BYTES)));
     static constexpr int LANES = PYCONV_VECTOR_BYTES / 8;
 };
 

@@ -69,9 +69,8 @@ void store_rows(const StoreTile<T>& tile) {
                                       ? load_partial_or_whole(tile.bias + j, columns)
                                       : Vector{};
         for (int64 i = 0; i < tile.rows; ++i) {
-            // The accumulator's rows are whole vectors, whatever `columns` is.
             Vector value =
-                *reinterpret_cast<const Vector*>(tile.acc + i * tile.acc_pitch + j);
+                load_partial_or_whole(tile.acc + i * tile.acc_pitch + j, columns);
             const int64 at = tile.row_offset[i] + j;
             if (tile.bias != nullptr) {
                 value += tile.bias_per_row ? tile.bias[i] - Vector{} : per_column;
@@ -97,7 +96,7 @@ void store_columns(const StoreTile<T>& tile) {
             Vector block[LANES]{};
             for (int64 k = 0; k < rows; ++k) {
                 const T* acc = tile.acc + (i + k) * tile.acc_pitch + j;
-                block[k] = *reinterpret_cast<const Vector*>(acc);
+                block[k] = load_partial_or_whole(acc, columns);
             }
             transpose_block(block);
             for (int64 k = 0; k < columns; ++k) {
