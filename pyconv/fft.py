@@ -148,8 +148,8 @@ def _sums(x: Array, weight: Array, problem: ConvProblem) -> Array:
             ),
         )
     )
-    holes = tuple(slice(None, None, d) for d in problem.dilation)
-    spread[(slice(None), slice(None), *holes)] = weight
+    taps = (slice(None),) * 2 + tuple(slice(None, None, d) for d in problem.dilation)
+    spread[taps] = weight
     of_x = fft.rfftn(_padded(x, problem), sizes, axes, workers=workers)
     of_w = fft.rfftn(spread, sizes, axes, workers=workers).conj()
     n, groups = problem.n, problem.groups
@@ -159,11 +159,11 @@ def _sums(x: Array, weight: Array, problem: ConvProblem) -> Array:
     whole = fft.irfftn(
         product.reshape(n, problem.k, *product.shape[3:]), sizes, axes, workers=workers
     )
-    cut = tuple(
+    cut = (slice(None),) * 2 + tuple(
         slice(0, (out - 1) * step + 1, step)
         for out, step in zip(problem.output, problem.stride, strict=True)
     )
-    sums: Array = whole[(slice(None), slice(None), *cut)]
+    sums: Array = whole[cut]
     return sums
 
 
