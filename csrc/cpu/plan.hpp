@@ -18,7 +18,8 @@ struct PoolAlgorithm;
 
 using Blocking = std::vector<std::pair<std::string, int64>>;
 
-// How the pixels-in-lanes algorithms cut an output (conv/planes.hpp).
+// How depthwise, grouped and few_channels cut an output: pixels in the lanes in four
+// forms (conv/planes.hpp), or channels (conv/channel_lanes.hpp, conv/group_lanes.hpp).
 enum class PlaneForm { FILTERS, ROWS, SLIDE, LINE, LANES, LANE_ROWS };
 
 struct PlaneBlocking {

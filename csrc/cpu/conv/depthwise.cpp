@@ -13,6 +13,9 @@ std::string supports(const ConvProblem& problem) {
     if (problem.c != problem.groups) {
         return "groups of one channel only";
     }
+    if (problem.groups == 1) {
+        return "a single channel is what few_channels does";
+    }
     return planes_support(problem);
 }
 
@@ -28,7 +31,7 @@ movement(const ConvProblem& problem, const IsaTable& isa, const Machine& host) {
 }
 
 void pack(const ConvPlan& plan, const void* weight, void* packed) {
-    if (plan.planes.form == PlaneForm::LANES) {
+    if (plan.planes.form >= PlaneForm::LANES) {
         channel_lanes_pack(plan, weight, packed);
     } else {
         planes_pack(plan, weight, packed);
@@ -36,7 +39,7 @@ void pack(const ConvPlan& plan, const void* weight, void* packed) {
 }
 
 void run(const ConvPlan& plan, const ConvTensors& tensors) {
-    if (plan.planes.form == PlaneForm::LANES) {
+    if (plan.planes.form >= PlaneForm::LANES) {
         channel_lanes_run(plan, tensors);
     } else {
         planes_run(plan, tensors);

@@ -63,13 +63,14 @@ group_lanes_us(const ConvProblem& problem, const IsaTable& isa, const Machine& h
     const double pixels =
         static_cast<double>(std::min(high, problem.output[1]) * problem.output[2]);
     const double wide = static_cast<double>(vectors);
-    // A copy is a shuffle and a store; a term a load and a multiply-add, from L2.
+    // A copy is a shuffle and a store; a term a load and a multiply-add, from L2 or,
+    // for whole tap rows, in chains that the next column must wait for.
     const double copies =
         suits_group_rows(problem)
             ? pixels * wide * static_cast<double>(layout.channels) / 4.0
             : static_cast<double>(layout.elements(problem) / lanes);
     const double cycles =
-        units * (pixels * wide * (terms * 0.65 + 4.0) + copies * 1.5 + 300.0) + 500.0;
+        units * (pixels * wide * (terms * 0.85 + 4.0) + copies * 1.5 + 300.0) + 500.0;
     return shared_us(cycles, problem, host);
 }
 

@@ -130,7 +130,7 @@ form_cycles(const ConvProblem& problem, const PlaneBlocking& choice, int64 lanes
     const double one =
         tile_cycles(problem, choice.form, choice.rows, choice.vectors, lanes) * wide /
             as_double(choice.vectors) +
-        as_double(choice.rows) * (wide * store + 6.0) + 30.0;
+        as_double(choice.rows) * (wide * store + 4.0) + 20.0;
     return as_double(tiles) * one;
 }
 

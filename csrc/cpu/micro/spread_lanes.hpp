@@ -49,46 +49,97 @@ void spread_lanes(const SpreadLanes<T>& spread) {
     }
 }
 
+// One column of x, counted from each part's first, for parts BEGIN..END of the tile.
+template <class T, int TAPS, int STRIDE, int PIXELS, int COLUMN, int BEGIN, int END>
+inline __attribute__((always_inline)) void group_column(
+    const LaneTile<T>& tile,
+    const T* x,
+    const T* weight,
+    typename Simd<T>::Vector (&acc)[PIXELS][1]) {
+    using Vector = typename Simd<T>::Vector;
+    using Unaligned = typename Simd<T>::Unaligned;
+    using Index = typename Simd<T>::Index;
+    const int64 term_pitch = tile.weight_pitch;
+    const int64 tap_pitch = tile.group_channels * term_pitch;
+    const auto* index = static_cast<const Index*>(tile.index);
+    Vector from[END];
+    PYCONV_UNROLL
+    for (int part = BEGIN; part < END; ++part) {
+        from[part] = *reinterpret_cast<const Unaligned*>(
+            x + (COLUMN + part * LANE_ROW_PIXELS * STRIDE) * tile.pixel_pitch);
+    }
+    for (int64 c = 0; c < tile.group_channels; ++c, weight += term_pitch) {
+        Vector right[END];
+        PYCONV_UNROLL
+        for (int part = BEGIN; part < END; ++part) {
+            right[part] = pick_lanes(from[part], index[c]);
+        }
+        PYCONV_UNROLL
+        for (int s = 0; s < TAPS; ++s) {
+            const int at = COLUMN - s;
+            if (at >= 0 && at % STRIDE == 0 && at / STRIDE < LANE_ROW_PIXELS) {
+                const Vector left =
+                    *reinterpret_cast<const Unaligned*>(weight + s * tap_pitch);
+                PYCONV_UNROLL
+                for (int part = BEGIN; part < END; ++part) {
+                    acc[at / STRIDE + part * LANE_ROW_PIXELS][0] += left * right[part];
+                }
+            }
+        }
+    }
+}
+
+template <class T, int TAPS, int STRIDE, int PIXELS, int COLUMN>
+inline __attribute__((always_inline)) void group_columns(
+    const LaneTile<T>& tile,
+    const T* x,
+    const T* weight,
+    typename Simd<T>::Vector (&acc)[PIXELS][1]) {
+    constexpr int APART = LANE_ROW_PIXELS * STRIDE;
+    if constexpr (COLUMN < (LANE_ROW_PIXELS - 1) * STRIDE + TAPS) {
+        const bool low = COLUMN >= tile.first && COLUMN < tile.last;
+        if constexpr (PIXELS == LANE_ROW_PIXELS) {
+            if (low) {
+                group_column<T, TAPS, STRIDE, PIXELS, COLUMN, 0, 1>(
+                    tile, x, weight, acc);
+            }
+        } else {
+            const bool high =
+                COLUMN + APART >= tile.first && COLUMN + APART < tile.last;
+            if (low && high) {
+                group_column<T, TAPS, STRIDE, PIXELS, COLUMN, 0, 2>(
+                    tile, x, weight, acc);
+            } else if (low) {
+                group_column<T, TAPS, STRIDE, PIXELS, COLUMN, 0, 1>(
+                    tile, x, weight, acc);
+            } else if (high) {
+                group_column<T, TAPS, STRIDE, PIXELS, COLUMN, 1, 2>(
+                    tile, x, weight, acc);
+            }
+        }
+        group_columns<T, TAPS, STRIDE, PIXELS, COLUMN + 1>(tile, x, weight, acc);
+    }
+}
+
 // One vector of filters over a row of pixels: each column of x is loaded once, each of
-// its copies serves every pixel that has it in its window.
+// its copies serves every pixel that has it in its window. Neighbouring pixels wait for
+// each other's columns, so a wide tile goes as two parts side by side, which also share
+// the weights.
 template <class T, int TAPS, int STRIDE, int PIXELS>
 void group_row(const LaneTile<T>& tile) {
     using Vector = typename Simd<T>::Vector;
     using Unaligned = typename Simd<T>::Unaligned;
-    using Index = typename Simd<T>::Index;
     Vector acc[PIXELS][1];
     PYCONV_UNROLL
     for (int i = 0; i < PIXELS; ++i) {
         acc[i][0] = Vector{};
     }
-    const int64 first = tile.first;
-    const int64 last = tile.last;
-    const int64 term_pitch = tile.weight_pitch;
-    const int64 tap_pitch = tile.group_channels * term_pitch;
-    const auto* index = static_cast<const Index*>(tile.index);
     for (int64 row = 0; row < tile.taps; ++row) {
-        const T* weight = tile.weight + tile.weight_offset[row];
-        const T* x = tile.x + tile.x_offset[row];
-        PYCONV_UNROLL
-        for (int column = 0; column < (PIXELS - 1) * STRIDE + TAPS; ++column) {
-            if (column >= first && column < last) {
-                const Vector from =
-                    *reinterpret_cast<const Unaligned*>(x + column * tile.pixel_pitch);
-                const T* term = weight;
-                for (int64 c = 0; c < tile.group_channels; ++c, term += term_pitch) {
-                    const Vector right = pick_lanes(from, index[c]);
-                    PYCONV_UNROLL
-                    for (int s = 0; s < TAPS; ++s) {
-                        const int at = column - s;
-                        if (at >= 0 && at % STRIDE == 0 && at / STRIDE < PIXELS) {
-                            acc[at / STRIDE][0] += *reinterpret_cast<const Unaligned*>(
-                                                       term + s * tap_pitch) *
-                                                   right;
-                        }
-                    }
-                }
-            }
-        }
+        group_columns<T, TAPS, STRIDE, PIXELS, 0>(
+            tile,
+            tile.x + tile.x_offset[row],
+            tile.weight + tile.weight_offset[row],
+            acc);
     }
     finish_lanes<T, PIXELS, 1>(tile, 0, acc);
     PYCONV_UNROLL
