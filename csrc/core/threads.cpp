@@ -24,6 +24,9 @@
 #include <vector>
 
 #include <pthread.h>
+#if defined(__linux__)
+#include <sched.h>
+#endif
 
 namespace pyconv {
 namespace {
@@ -64,6 +67,35 @@ std::uint32_t await(const std::atomic<std::uint32_t>& word, bool spin, Done done
 
 thread_local bool inside_body = false;
 
+// The processor this thread runs on; -1 where that cannot be told.
+int current_processor() {
+#if defined(__linux__)
+    return sched_getcpu();
+#else
+    return -1;
+#endif
+}
+
+// A worker that was woken on its caller's processor would wait there for the caller to
+// sleep, and the two would take turns until the scheduler's next balance, many calls
+// later. Shutting that processor out for a moment moves this thread at once.
+void leave_processor(int processor) {
+#if defined(__linux__)
+    cpu_set_t all;
+    if (processor < 0 || current_processor() != processor ||
+        sched_getaffinity(0, sizeof(all), &all) != 0) {
+        return;
+    }
+    cpu_set_t others = all;
+    CPU_CLR(static_cast<unsigned>(processor), &others);
+    if (CPU_COUNT(&others) > 0 && sched_setaffinity(0, sizeof(others), &others) == 0) {
+        sched_setaffinity(0, sizeof(all), &all);
+    }
+#else
+    static_cast<void>(processor);
+#endif
+}
+
 class Pool {
   public:
     explicit Pool(int size) : spin_(size <= machine().cores) {
@@ -89,6 +121,7 @@ class Pool {
     void run(int64 items, int parts, RangeBody body) {
         body_ = &body;
         items_ = items;
+        caller_processor_ = current_processor();
         error_ = nullptr;
         failed_.store(false, std::memory_order_relaxed);
         pending_.store(
@@ -128,6 +161,9 @@ class Pool {
             if (index >= parts) {
                 continue;
             }
+            if (spin_) {
+                leave_processor(caller_processor_);
+            }
             run_range(index, parts);
             if (pending_.fetch_sub(1, std::memory_order_acq_rel) == 1) {
                 pending_.notify_one();
@@ -157,6 +193,7 @@ class Pool {
     alignas(64) std::atomic<std::uint32_t> pending_{0};
     alignas(64) RangeBody* body_ = nullptr;
     int64 items_ = 0;
+    int caller_processor_ = -1;
     std::atomic<bool> failed_{false};
     std::exception_ptr error_;
     std::uint32_t job_ = 0;

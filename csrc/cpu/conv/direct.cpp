@@ -231,20 +231,25 @@ double cost_us(const ConvProblem& problem, const IsaTable& isa, const Machine& h
     const int rows = tile_rows(problem, isa);
     const int vectors = vectors_of(problem, isa);
     const FilterPanels shape(problem, vectors * lanes_of(problem, isa));
-    const double tiles = static_cast<double>(
-        problem.n * problem.groups * ceil_div(volume(problem.output), rows));
+    const int64 pixels = volume(problem.output);
+    const double samples = static_cast<double>(problem.n * problem.groups);
+    const double tiles = samples * static_cast<double>(ceil_div(pixels, rows));
+    // A tail of fewer rows than four leaves the multipliers waiting for sums.
+    const int64 tail = pixels % rows;
+    const double all_rows =
+        samples *
+        static_cast<double>(pixels - tail + (tail > 0 ? std::max<int64>(tail, 4) : 0));
     const double taps = static_cast<double>(shape.taps);
-    // Two multiply-adds a cycle; a tap reloads its row pointers and starts a loop.
-    const double tap_cycles =
-        static_cast<double>(shape.channels * rows * vectors) / 2.0 + 12.0;
-    // Filters apart in memory are stored a column at a time, element by element.
-    const double store_cycles =
-        static_cast<double>(rows * vectors) * (problem.y_pitch[1] == 1 ? 4.0 : 20.0);
-    const double panel_cycles = taps * tap_cycles + store_cycles + 40.0;
-    const double aim_cycles = taps * rows * 2.0 + 60.0;
+    const double panels = static_cast<double>(shape.panels);
+    // Two multiply-adds a cycle, then the way out; a tap reloads its row pointers and
+    // starts a loop.
+    const double store = problem.y_pitch[1] == 1 ? 3.5 : 9.0;
+    const double row_cycles =
+        vectors * (static_cast<double>(shape.depth()) / 2.0 + store);
     const double cycles =
-        tiles * (static_cast<double>(shape.panels) * panel_cycles + aim_cycles) + 500.0;
-    return shared_us(cycles, problem, host);
+        panels * (all_rows * row_cycles + tiles * (taps * 16.0 + 30.0)) +
+        tiles * taps * rows * 0.8 + tiles * 60.0 + 500.0;
+    return shared_us(0.93 * cycles, problem, host);
 }
 
 double pack_us(const ConvProblem& problem, const IsaTable& isa, const Machine& host) {

@@ -264,15 +264,13 @@ double cost_us(const ConvProblem& problem, const IsaTable& isa, const Machine& h
     const double store = by_filter || problem.y_pitch[1] == 1 ? 3.0 : 8.0;
     const double products =
         panels * (a_rows * vectors * (depth / 2.0 + store) + tiles * 60.0);
-    // Packing: lines of a panel by the vector, rows by the run of channels.
-    const bool neighbours = problem.x_pitch[4] == 1 && problem.stride[2] == 1;
-    const double line = neighbours ? 3.0 : 1.3 * static_cast<double>(width / vectors);
-    const bool channels_last = problem.x_pitch[1] == 1;
-    const double run =
-        static_cast<double>(channels_last ? problem.c / problem.groups : 1);
-    const double packing =
-        by_filter ? panels * depth * vectors * line
-                  : a_rows * depth * (channels_last ? 0.12 + 20.0 / run : 2.0);
+    double packing = by_filter ? panel_filling_cycles(problem, width, width / vectors)
+                               : row_filling_cycles(problem);
+    // A single block is packed by every thread for itself.
+    if (problem.n * problem.groups == 1 &&
+        pixels_in_block(problem, isa, host) >= pixels) {
+        packing *= static_cast<double>(host.cores);
+    }
     const double samples = static_cast<double>(problem.n * problem.groups);
     return shared_us(samples * (products + packing) + 700.0, problem, host);
 }

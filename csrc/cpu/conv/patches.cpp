@@ -168,6 +168,25 @@ void fill_pixel_rows(
     }
 }
 
+double panel_filling_cycles(const ConvProblem& problem, int64 width, int64 lanes) {
+    const double panels = static_cast<double>(ceil_div(volume(problem.output), width));
+    const double taps = static_cast<double>(volume(problem.kernel));
+    const double lines = static_cast<double>(depth_of(problem));
+    // Neighbours are copied by the vector, others one by one; before that the panel is
+    // cut into runs, once a tap.
+    const bool neighbours = problem.x_pitch[4] == 1 && problem.stride[2] == 1;
+    const double line = neighbours ? 3.0 * static_cast<double>(width / lanes)
+                                   : 1.3 * static_cast<double>(width);
+    return panels * (lines * line + taps * 10.0 * static_cast<double>(width));
+}
+
+double row_filling_cycles(const ConvProblem& problem) {
+    const double pixels = static_cast<double>(volume(problem.output));
+    const double taps = static_cast<double>(volume(problem.kernel));
+    const double element = problem.x_pitch[1] == 1 ? 0.12 : 3.0;
+    return pixels * (taps * 16.0 + static_cast<double>(depth_of(problem)) * element);
+}
+
 template void fill_pixel_panels(
     const ConvProblem&,
     const Kernels<float>&,

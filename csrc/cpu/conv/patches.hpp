@@ -34,4 +34,8 @@ template <class T>
 void fill_pixel_rows(
     const ConvProblem& problem, const T* x, int64 first, int64 count, T* rows);
 
+// Cycles to fill all panels of one sample and group, or all rows.
+double panel_filling_cycles(const ConvProblem& problem, int64 width, int64 lanes);
+double row_filling_cycles(const ConvProblem& problem);
+
 } // namespace pyconv

@@ -207,11 +207,7 @@ void winograd_input(const WinogradInput<T>& tile) {
     if (c < tile.channels) {
         winograd_input_vector<T, PH, PW>(
             [&](int point) -> Vector {
-                Vector tail{};
-                for (int lane = 0; lane < tile.channels - c; ++lane) {
-                    tail[lane] = tile.pixel[point][c + lane];
-                }
-                return tail;
+                return load_partial(tile.pixel[point] + c, tile.channels - c);
             },
             tile.v + c,
             tile.v_pitch);
