@@ -25,6 +25,16 @@ constexpr TransformCost TRANSFORM_COST[WINOGRAD_FORMS] = {
     {24, 20, 10},
     {24, 16, 12}};
 
+// Whether the transformed weights stay in the last cache from block to block.
+bool weights_stay(
+    const ConvProblem& problem,
+    const Machine& host,
+    const WinogradGeometry& geometry,
+    const WinogradLayout& layout) {
+    const int64 bytes = layout.packed_elements(geometry) * element_bytes(problem.dtype);
+    return 10 * bytes < 6 * host.l3_bytes;
+}
+
 double form_cycles(
     const ConvProblem& problem,
     const IsaTable& isa,
@@ -55,20 +65,20 @@ double form_cycles(
         panels * vectors *
         (cost.output + pixels * (problem.y_pitch[1] == 1 ? 3.0 : 6.0));
     const double products = panels * points * (depth * vectors / 2.0 * 1.06 + 8.0);
-    // U comes from L3, or from memory when it does not fit there.
+    // U is streamed once a block, from L3, or from memory where it does not stay there.
     const double u_bytes = static_cast<double>(layout.packed_elements(geometry)) *
                            static_cast<double>(element_bytes(problem.dtype));
-    const bool cached = u_bytes < 0.6 * static_cast<double>(host.l3_bytes);
     const double in_block =
         static_cast<double>(std::min(block, geometry.tile_count(problem)));
-    const double stream = u_bytes / (cached ? 14.0 : 5.0) / in_block;
-    // So few channels that every vector is mostly empty: measured at twice the sum.
-    const double emptiness = geometry.depth() < 8 ? 2.0 : 1.0;
+    const bool stay = weights_stay(problem, host, geometry, layout);
+    const double stream = u_bytes / (stay ? 14.0 : 5.0) / in_block;
+    // So few channels that every vector is mostly empty: measured.
+    const double emptiness = geometry.channels < 8 ? 2.5 : 1.0;
     return emptiness * tiles * (input + output + std::max(products, stream)) + 1500.0;
 }
 
-// Tiles whose V, with M of one panel, stays in L2; never so few that U, streamed once
-// a block, costs more than the products.
+// Tiles whose V, with M of one panel, stays in L2; never so few that streaming U once a
+// block costs more than the products. Between the two limits times are flat.
 int64 block_tiles(
     const ConvProblem& problem,
     const IsaTable& isa,
@@ -80,8 +90,9 @@ int64 block_tiles(
     const int64 tile_bytes = geometry.all_points * (layout.row + layout.width) *
                              element_bytes(problem.dtype);
     const int64 fitting = host.l2_bytes * 6 / 10 / tile_bytes / rows * rows;
+    const int64 least = weights_stay(problem, host, geometry, layout) ? 2 : 4;
     return std::min(
-        std::clamp(fitting, 2 * rows, 8 * rows), geometry.tile_count(problem));
+        std::clamp(fitting, least * rows, 8 * rows), geometry.tile_count(problem));
 }
 
 // Chosen for one sample in one memory order: forms round differently, and neither the

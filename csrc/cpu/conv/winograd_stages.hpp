@@ -66,7 +66,7 @@ class WinogradStages {
         const int64 shares = ceil_div(count, kernels_.rows);
         const int64 depth = geometry_.depth();
         const T* u = packed_ + (group * layout_.panels + panel) * geometry_.all_points *
-                                   depth * layout_.width;
+                                   layout_.u_point;
         for (int64 point = from; point < to; ++point) {
             int64 first = 0;
             for (int64 share = 0; share < shares; ++share) {
@@ -81,10 +81,14 @@ class WinogradStages {
                     .a_tap_pitch = 0,
                     .k = depth,
                     .a_step = 1,
-                    .b = u + point * depth * layout_.width,
+                    .b = u + point * layout_.u_point,
                     .b_tap_pitch = 0,
                     .acc = m + point * layout_.m_point + first * layout_.width,
                     .accumulate = false,
+                    .y = nullptr,
+                    .row_offset = nullptr,
+                    .bias = nullptr,
+                    .activation = ACT_NONE,
                 });
                 first += rows;
             }

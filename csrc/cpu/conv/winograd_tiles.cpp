@@ -77,6 +77,7 @@ WinogradLayout::WinogradLayout(
     width = winograd_vectors(problem, isa) * lanes;
     panels = ceil_div(geometry.filters, width);
     row = ceil_div(geometry.depth(), lanes) * lanes + lanes;
+    u_point = geometry.depth() * width + lanes;
     v_point = tiles * row + lanes;
     m_point = tiles * width + lanes;
 }

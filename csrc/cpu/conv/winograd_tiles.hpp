@@ -81,7 +81,8 @@ struct WinogradLayout {
     int64 width;   // of a panel of filters
     int64 panels;  // of one group
     int64 row;     // elements of one tile's row of V: all taps and channels
-    int64 v_point; // elements between points of V
+    int64 u_point; // elements between points of U
+    int64 v_point; // of V
     int64 m_point; // of M
 
     WinogradLayout(
@@ -92,7 +93,7 @@ struct WinogradLayout {
 
     // Of the transformed weights of one group.
     int64 packed_elements(const WinogradGeometry& geometry) const {
-        return panels * geometry.all_points * geometry.depth() * width;
+        return panels * geometry.all_points * u_point;
     }
 };
 

@@ -25,6 +25,11 @@ void pack_weights(const ConvPlan& plan, const T* weight, T* packed) {
     const int64 inner_columns = problem.kernel[form.column_axis];
     const int64 row_pitch = form.row_axis < 0 ? 0 : problem.w_pitch[2 + form.row_axis];
     const int64 column_pitch = problem.w_pitch[2 + form.column_axis];
+    const int64 inner = inner_rows * inner_columns;
+    int64 offset[LARGEST_TILE_TAPS];
+    for (int64 i = 0; i < inner; ++i) {
+        offset[i] = i / inner_columns * row_pitch + i % inner_columns * column_pitch;
+    }
     // Units are (group, panel, c).
     const int64 units = problem.groups * layout.panels * geometry.channels;
     parallel_for(units, plan.parallel, [&](int64 begin, int64 end, int) {
@@ -43,25 +48,19 @@ void pack_weights(const ConvPlan& plan, const T* weight, T* packed) {
                 const Pixel at(geometry.taps, tap);
                 const T* here = from + at.offset(problem.w_pitch);
                 for (int64 k = 0; k < layout.width; ++k) {
-                    for (int64 i = 0; i < inner_rows * inner_columns; ++i) {
+                    const T* filter = here + k * problem.w_pitch[0];
+                    for (int64 i = 0; i < inner; ++i) {
                         g[i * layout.width + k] =
-                            k < count ? static_cast<double>(
-                                            here
-                                                [k * problem.w_pitch[0] +
-                                                 i / inner_columns * row_pitch +
-                                                 i % inner_columns * column_pitch])
-                                      : 0.0;
+                            k < count ? static_cast<double>(filter[offset[i]]) : 0.0;
                     }
                 }
-                const int64 depth = geometry.depth();
                 kernels.winograd[form.shape].filter(
                     WinogradFilter<T>{
                         .g = g,
                         .width = layout.width,
-                        .u = packed + (panel * geometry.all_points * depth +
-                                       tap * geometry.channels + c) *
-                                          layout.width,
-                        .u_pitch = depth * layout.width,
+                        .u = packed + panel * geometry.all_points * layout.u_point +
+                             (tap * geometry.channels + c) * layout.width,
+                        .u_pitch = layout.u_point,
                     });
             }
         }

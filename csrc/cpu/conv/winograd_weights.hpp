@@ -1,4 +1,5 @@
-// Winograd's weights: U, [group][panel][point][tap][c][width].
+// Winograd's weights: U, [group][panel][point][tap][c][width], u_point
+// elements from one point to the next.
 #pragma once
 
 #include "core/memory.hpp"

@@ -260,6 +260,7 @@ template <class T, int PH, int PW, int TAPS_H, int TAPS_W>
 void winograd_filter(const WinogradFilter<T>& panel) {
     using Vector = typename Simd<double>::Vector;
     constexpr int LANES = Simd<double>::LANES;
+    typedef T Narrow __attribute__((vector_size(LANES * sizeof(T))));
     for (int64 lane = 0; lane < panel.width; lane += LANES) {
         Vector half[PH][TAPS_W];
         PYCONV_UNROLL
@@ -286,9 +287,8 @@ void winograd_filter(const WinogradFilter<T>& panel) {
             winograd_filter_line<PW, TAPS_W>(half[i], out);
             for (int j = 0; j < PW; ++j) {
                 T* u = panel.u + (i * PW + j) * panel.u_pitch + lane;
-                for (int k = 0; k < LANES; ++k) {
-                    u[k] = static_cast<T>(out[j][k]);
-                }
+                const Narrow rounded = __builtin_convertvector(out[j], Narrow);
+                __builtin_memcpy(u, &rounded, sizeof(rounded));
             }
         }
     }
