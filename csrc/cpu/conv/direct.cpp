@@ -51,6 +51,15 @@ struct Road {
         }
     }
 
+    // A whole panel of neighbouring filters, summed in one go, needs no accumulator in
+    // memory.
+    bool finishes_in_registers(const PixelTile<T>& tile, int64 first) const {
+        return problem.y_pitch[1] == 1 && residual == nullptr &&
+               problem.activation <= ACT_LEAKY_RELU &&
+               shape.filters - first >= shape.width && tile.segment_count() == 1 &&
+               tile.starts_whole();
+    }
+
     // One panel of filters for one tile.
     void multiply(
         const PixelTile<T>& tile, int64 n, int64 group, int64 panel, T* acc) const {
@@ -58,7 +67,11 @@ struct Road {
         const int64 filter = group * shape.filters + first;
         const int64 start = n * problem.y_pitch[0] + filter * problem.y_pitch[1];
         prefetch_for_store(y + start, tile);
-        sum(tile, group * shape.panels + panel, acc);
+        if (finishes_in_registers(tile, first)) {
+            sum(tile, group * shape.panels + panel, acc, y + start, filter);
+            return;
+        }
+        sum(tile, group * shape.panels + panel, acc, nullptr, 0);
         kernels.store_tile(
             StoreTile<T>{
                 .acc = acc,
@@ -76,7 +89,8 @@ struct Road {
             });
     }
 
-    void sum(const PixelTile<T>& tile, int64 panel, T* acc) const {
+    void
+    sum(const PixelTile<T>& tile, int64 panel, T* acc, T* start, int64 filter) const {
         bool accumulate = !tile.starts_whole();
         if (accumulate) {
             std::fill(acc, acc + tile.row_count() * shape.width, T(0));
@@ -95,6 +109,10 @@ struct Road {
                 .b_tap_pitch = tap_pitch,
                 .acc = acc + segment.row * shape.width,
                 .accumulate = accumulate,
+                .y = start,
+                .row_offset = tile.row_offset(),
+                .bias = bias != nullptr ? bias + filter : nullptr,
+                .activation = problem.activation,
             });
             accumulate = true;
         }
@@ -245,7 +263,8 @@ double cost_us(const ConvProblem& problem, const IsaTable& isa, const Machine& h
     // starts a loop.
     const double store = problem.y_pitch[1] == 1 ? 3.5 : 9.0;
     const double row_cycles =
-        vectors * (static_cast<double>(shape.depth()) / 2.0 + store);
+        vectors *
+        (static_cast<double>(shape.depth()) * inside_share(problem) / 2.0 + store);
     const double cycles =
         panels * (all_rows * row_cycles + tiles * (taps * 16.0 + 30.0)) +
         tiles * taps * rows * 0.8 + tiles * 60.0 + 500.0;

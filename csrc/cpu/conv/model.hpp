@@ -20,6 +20,27 @@ inline constexpr double FORK_JOIN_US = 5.0;
 // Work below this many products is faster alone than shared.
 inline constexpr double PARALLEL_PRODUCTS = 1e6;
 
+// The share of products that zero padding leaves.
+inline double inside_share(const ConvProblem& problem) {
+    double share = 1.0;
+    for (int axis = 0; axis < 3 && problem.padding_mode == PAD_ZEROS; ++axis) {
+        int64 inside = 0;
+        const int64 stride = problem.stride[axis];
+        for (int64 tap = 0; tap < problem.kernel[axis]; ++tap) {
+            const int64 first = tap * problem.dilation[axis] - problem.pad_before[axis];
+            const int64 begin = first < 0 ? ceil_div(-first, stride) : 0;
+            const int64 behind = first < problem.input[axis]
+                                     ? ceil_div(problem.input[axis] - first, stride)
+                                     : 0;
+            inside +=
+                std::max<int64>(0, std::min(behind, problem.output[axis]) - begin);
+        }
+        share *= static_cast<double>(inside) /
+                 static_cast<double>(problem.output[axis] * problem.kernel[axis]);
+    }
+    return share;
+}
+
 inline double outputs_of(const ConvProblem& problem) {
     return static_cast<double>(problem.n) * static_cast<double>(problem.k) *
            static_cast<double>(volume(problem.output));
@@ -60,10 +81,13 @@ shared_us(double cycles, const ConvProblem& problem, const Machine& host) {
     return alone / static_cast<double>(host.cores) + FORK_JOIN_US;
 }
 
-// Rearranging weights into `elements` elements: about 1.5 cycles each.
+// Rearranging weights into `elements` elements, in cycles each: measured, beyond a
+// cache's worth the scattered writes go to memory.
 inline double
 packing_us(double elements, const ConvProblem& problem, const Machine& host) {
-    const double alone = 1.5 * elements / (NOMINAL_GHZ * 1e3);
+    const bool cached = elements * static_cast<double>(element_bytes(problem.dtype)) <
+                        static_cast<double>(host.l2_bytes);
+    const double alone = (cached ? 1.8 : 4.0) * elements / (NOMINAL_GHZ * 1e3);
     return products_of(problem) < PARALLEL_PRODUCTS
                ? alone
                : alone / static_cast<double>(host.cores);

@@ -66,6 +66,10 @@ struct PatchProduct {
             .b_tap_pitch = 0,
             .acc = acc,
             .accumulate = false,
+            .y = nullptr,
+            .row_offset = nullptr,
+            .bias = nullptr,
+            .activation = ACT_NONE,
         });
     }
 

@@ -65,14 +65,17 @@ class PlaneRows {
                     std::fill(to, to + height * layout_.row_pitch, T(0));
                 } else if (in_one_sweep()) {
                     const PhaseSpan& span = spans_[0];
-                    kernels_.copy_rows(
-                        from + (origin + top) * problem_.x_pitch[3] + span.begin +
-                            span.inside,
-                        problem_.x_pitch[3],
-                        bottom - top,
-                        span.behind - span.inside,
-                        to + top * layout_.row_pitch + span.inside,
-                        layout_.row_pitch);
+                    kernels_.copy_lines(
+                        CopyLines<T>{
+                            .from = from + (origin + top) * problem_.x_pitch[3] +
+                                    span.begin + span.inside,
+                            .from_pitch = problem_.x_pitch[3],
+                            .from_step = 1,
+                            .lines = bottom - top,
+                            .count = span.behind - span.inside,
+                            .to = to + top * layout_.row_pitch + span.inside,
+                            .to_pitch = layout_.row_pitch,
+                        });
                     std::fill(to, to + top * layout_.row_pitch, T(0));
                     std::fill(
                         to + bottom * layout_.row_pitch,
@@ -191,14 +194,16 @@ class PlaneRows {
             const int64 count = span.behind - span.inside;
             if (!split && count > 0) {
                 const T* from = row + (span.begin + span.inside * stride) * pitch;
-                if (stride * pitch == 1) {
-                    kernels_.copy_rows(from, 0, 1, count, to + span.inside, 0);
-                } else {
-                    for (int64 i = span.inside; i < span.behind; ++i) {
-                        to[i] = *from;
-                        from += stride * pitch;
-                    }
-                }
+                kernels_.copy_lines(
+                    CopyLines<T>{
+                        .from = from,
+                        .from_pitch = 0,
+                        .from_step = stride * pitch,
+                        .lines = 1,
+                        .count = count,
+                        .to = to + span.inside,
+                        .to_pitch = 0,
+                    });
             }
             if (problem_.padding_mode != PAD_ZEROS) {
                 pad(row, span, 0, span.inside, to);

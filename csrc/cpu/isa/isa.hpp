@@ -28,6 +28,12 @@ struct GemmTile {
     int64 b_tap_pitch;
     T* acc;
     bool accumulate;
+    // Not null: instead of into acc, the finished rows go to y + row_offset[row], side
+    // by side, through bias (or null) and an activation that is a comparison or two.
+    T* y;
+    const int64* row_offset;
+    const T* bias;
+    int64 activation;
 };
 
 // Writes a tile of accumulators out through the epilogue: + bias, + residual,
@@ -207,14 +213,6 @@ struct Kernels {
     PlaneKernels<T> row_tile;    // rows are output rows, out_pitch apart in x
     PlaneKernels<T> slide_tile;  // the same where out_pitch is row_pitch
     void (*spread_lanes)(const SpreadLanes<T>&);
-    // to[row * to_pitch + i] = from[row * from_pitch + i], count elements of each row
-    void (*copy_rows)(
-        const T* from,
-        int64 from_pitch,
-        int64 rows,
-        int64 count,
-        T* to,
-        int64 to_pitch);
     // out[i] = max or sum over j of rows[j][i]; NaN wins a maximum. count >= 1.
     void (*reduce_max)(const T* const* rows, int64 count, T* out, int64 n);
     void (*reduce_sum)(const T* const* rows, int64 count, T* out, int64 n);

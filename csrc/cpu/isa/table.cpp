@@ -7,7 +7,6 @@
 // -O0.
 #include "cpu/isa/isa.hpp"
 #include "cpu/micro/copy_lines.hpp"
-#include "cpu/micro/copy_rows.hpp"
 #include "cpu/micro/gemm_tile.hpp"
 #include "cpu/micro/lane_tile.hpp"
 #include "cpu/micro/plane_tile.hpp"
@@ -103,7 +102,6 @@ void fill(Kernels<T>& kernels) {
     fill_lane_rows<T, 7>(kernels);
     kernels.store_tile = store_tile<T>;
     kernels.spread_lanes = spread_lanes<T>;
-    kernels.copy_rows = copy_rows<T>;
     kernels.reduce_max = reduce_rows<T, true>;
     kernels.reduce_sum = reduce_rows<T, false>;
     kernels.deinterleave = deinterleave<T>;

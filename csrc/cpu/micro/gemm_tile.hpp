@@ -10,6 +10,7 @@
 #pragma once
 
 #include "cpu/isa/isa.hpp"
+#include "cpu/micro/activate.hpp"
 #include "cpu/micro/simd.hpp"
 
 namespace pyconv::PYCONV_ISA {
@@ -48,6 +49,45 @@ inline __attribute__((always_inline)) void multiply_tap(
     }
 }
 
+// Bias, activation and the way out for sums that are still in registers.
+template <class T, int ROWS, int VECTORS>
+inline __attribute__((always_inline)) void
+finish_rows(const GemmTile<T>& tile, typename Simd<T>::Vector (&acc)[ROWS][VECTORS]) {
+    constexpr int LANES = Simd<T>::LANES;
+    using Unaligned = typename Simd<T>::Unaligned;
+    typename Simd<T>::Vector bias[VECTORS]{};
+    if (tile.bias != nullptr) {
+        PYCONV_UNROLL
+        for (int j = 0; j < VECTORS; ++j) {
+            bias[j] = *reinterpret_cast<const Unaligned*>(tile.bias + j * LANES);
+        }
+        PYCONV_UNROLL
+        for (int i = 0; i < ROWS; ++i) {
+            PYCONV_UNROLL
+            for (int j = 0; j < VECTORS; ++j) {
+                acc[i][j] += bias[j];
+            }
+        }
+    }
+    if (tile.activation != ACT_NONE) {
+        PYCONV_UNROLL
+        for (int i = 0; i < ROWS; ++i) {
+            PYCONV_UNROLL
+            for (int j = 0; j < VECTORS; ++j) {
+                acc[i][j] = activate_cheap<T>(tile.activation, acc[i][j]);
+            }
+        }
+    }
+    PYCONV_UNROLL
+    for (int i = 0; i < ROWS; ++i) {
+        PYCONV_UNROLL
+        for (int j = 0; j < VECTORS; ++j) {
+            *reinterpret_cast<Unaligned*>(tile.y + tile.row_offset[i] + j * LANES) =
+                acc[i][j];
+        }
+    }
+}
+
 template <class T, int ROWS, int VECTORS>
 void gemm_tile(const GemmTile<T>& tile) {
     using Vector = typename Simd<T>::Vector;
@@ -68,6 +108,10 @@ void gemm_tile(const GemmTile<T>& tile) {
         } else {
             multiply_tap<T, ROWS, VECTORS, false>(acc, row, tile.k, tile.a_step, b);
         }
+    }
+    if (tile.y != nullptr) {
+        finish_rows<T>(tile, acc);
+        return;
     }
     PYCONV_UNROLL
     for (int i = 0; i < ROWS; ++i) {

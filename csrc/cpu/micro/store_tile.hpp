@@ -8,31 +8,12 @@
 
 #include "core/epilogue.hpp"
 #include "cpu/isa/isa.hpp"
+#include "cpu/micro/activate.hpp"
 #include "cpu/micro/simd.hpp"
 #include "cpu/micro/transpose.hpp"
 
 namespace pyconv::PYCONV_ISA {
 namespace {
-
-// The activations that are a comparison or two, a vector at a time.
-template <class T, class V>
-inline __attribute__((always_inline)) V activate_cheap(int64 activation, V value) {
-    if (activation == ACT_NONE) {
-        return value;
-    }
-    if (activation == ACT_RELU) {
-        return value < T(0) ? V{} : value; // NaN stays NaN
-    }
-    if (activation == ACT_RELU6) {
-        const V six = V{} + T(6);
-        value = value < T(0) ? V{} : value;
-        return value > T(6) ? six : value;
-    }
-    if (activation == ACT_LEAKY_RELU) {
-        return value < T(0) ? value * T(0.01) : value;
-    }
-    return value;
-}
 
 template <class T>
 inline __attribute__((always_inline)) typename Simd<T>::Vector
