@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib import import_module
@@ -165,9 +166,9 @@ def time_layer(layer: Layer, *, rounds: int, limit_ms: float) -> Timed:
         contender = Pyconv(name, "nchw")
         predicted[name] = contender.prediction(layer)
         if predicted[name]["reason"]:
-            not_timed[name] = f"refused: {predicted[name]['reason']}"
+            not_timed[name] = f"refused, {predicted[name]['reason']}"
         elif predicted[name]["cost_us"] > 1000 * limit_ms:
-            not_timed[name] = f"about {predicted[name]['cost_us'] / 1e6:.1g} s"
+            not_timed[name] = f"predicted to take more than {limit_ms:g} ms a call"
         else:
             prepared = contender.prepare(layer, x, w, b)
             error = conv_error(
@@ -180,42 +181,72 @@ def time_layer(layer: Layer, *, rounds: int, limit_ms: float) -> Timed:
     return Timed(layer, samples, predicted, not_timed)
 
 
-def table_rows(timed: list[Timed]) -> tuple[list[str], list[list[str]]]:
-    """Header and rows of the ResNet-50 table, as plain text."""
-    names = pc.algorithms("conv")
-    header = ["layer", "times", "input", "C", "K", "kernel", "MFLOP", "compulsory MiB"]
-    header += [f"{n} ms (GFLOP/s)" for n in names]
-    header += [f"{n} MiB into L1" for n in names]
+def timed_algorithms(timed: list[Timed]) -> list[str]:
+    """Names of the algorithms that were timed on one layer at least."""
+    return [n for n in pc.algorithms("conv") if any(n in t.samples for t in timed)]
+
+
+def why_missing(timed: list[Timed]) -> list[str]:
+    """One line per algorithm and reason why times are missing."""
+    lines = []
+    for name in pc.algorithms("conv"):
+        reasons = Counter(t.not_timed[name] for t in timed if name in t.not_timed)
+        for reason, count in reasons.most_common():
+            lines.append(f"{name}, {count} of {len(timed)} layers: {reason}")
+    return lines
+
+
+def layer_label(layer: Layer) -> str:
+    """Such as "conv3_1b 128->128 3x3/2 @56": channels, kernel/stride, width."""
+    kernel = "x".join(map(str, layer.kernel))
+    stride = f"/{layer.stride[0]}" if layer.stride[0] > 1 else ""
+    return f"{layer.name} {layer.c}->{layer.k} {kernel}{stride} @{layer.spatial[0]}"
+
+
+def markdown_table(header: list[str], rows: list[list[str]]) -> list[str]:
+    """Lines of a table whose first column is text and the others numbers."""
+    lines = [header, ["---"] + ["---:"] * (len(header) - 1), *rows]
+    return ["| " + " | ".join(line) + " |" for line in lines]
+
+
+def time_table(timed: list[Timed]) -> list[str]:
+    """Median milliseconds and GFLOP/s of each layer and algorithm."""
+    names = timed_algorithms(timed)
     rows = []
     for t in timed:
-        layer = t.layer
-        stride = f"/{layer.stride[0]}" if layer.stride[0] > 1 else ""
-        row = [
-            layer.name,
-            str(layer.repeat),
-            "x".join(map(str, layer.spatial)),
-            str(layer.c),
-            str(layer.k),
-            "x".join(map(str, layer.kernel)) + stride,
-            f"{layer.flops / 1e6:.0f}",
-            f"{layer.compulsory_bytes() / 2**20:.1f}",
-        ]
+        row = [layer_label(t.layer), str(t.layer.repeat), f"{t.layer.flops / 1e6:.0f}"]
         for name in names:
             if name in t.samples:
                 seconds = t.samples[name].median
-                row.append(f"{1e3 * seconds:.2f} ({layer.flops / seconds / 1e9:.0f})")
+                row.append(f"{1e3 * seconds:.2f} ({t.layer.flops / seconds / 1e9:.0f})")
             else:
-                row.append(f"- ({t.not_timed[name]})")
-        row += [f"{t.predicted[n]['bytes']['l1'] / 2**20:.1f}" for n in names]
+                row.append("-")
         rows.append(row)
-    return header, rows
+    return markdown_table(["layer", "times", "MFLOP", *names], rows)
+
+
+def bytes_table(timed: list[Timed]) -> list[str]:
+    """Predicted MiB into L1 of each layer and algorithm, beside the compulsory MiB."""
+    names = [n for n in pc.algorithms("conv") if any_taken(timed, n)]
+    rows = []
+    for t in timed:
+        row = [layer_label(t.layer), f"{t.layer.compulsory_bytes() / 2**20:.1f}"]
+        for name in names:
+            moved = t.predicted[name]["bytes"]["l1"] / 2**20
+            row.append("-" if t.predicted[name]["reason"] else f"{moved:.1f}")
+        rows.append(row)
+    return markdown_table(["layer", "compulsory", *names], rows)
+
+
+def any_taken(timed: list[Timed], name: str) -> bool:
+    """Whether an algorithm takes one layer at least."""
+    return any(not t.predicted[name]["reason"] for t in timed)
 
 
 def write_markdown(
     timed: list[Timed], checks: list[Check], note: str, limit_ms: float
 ) -> Path:
-    """The table with its machine, as build/demo/resnet50.md."""
-    header, rows = table_rows(timed)
+    """The tables with their machine, as build/demo/resnet50.md."""
     m = machine.describe()
     lines = [
         "# ResNet-50's convolution layers, batch 1, float32, NCHW",
@@ -223,19 +254,29 @@ def write_markdown(
         f"{m['cpu']}, {m['threads']} threads, {m['isa']}; {m['compiler']}; {m['when']}.",
         f"Commit {m['commit'] or 'unknown'}. {note}",
         "",
-        "Median per call; each result was checked against exact float64 sums before it",
-        'was timed. "times" is how often the layer occurs. Bytes are predicted by the',
-        "algorithm's own model; compulsory bytes count every array once. Where a time is",
-        f"missing, the prediction was above {limit_ms:g} ms a call and is given instead.",
+        "## Time",
         "",
-        "| " + " | ".join(header) + " |",
-        "|" + "---|" * len(header),
-        *("| " + " | ".join(row) + " |" for row in rows),
+        "Median ms per call (GFLOP/s); each result was checked against exact float64",
+        "sums before it was timed. A layer is written as its channels, kernel/stride",
+        '@width; "times" is how often it occurs. One that is predicted to take more',
+        f"than {limit_ms:g} ms a call is not timed.",
+        "",
+        *time_table(timed),
+        "",
+        "Why a time is missing:",
+        "",
+        *(f"- {line}" for line in why_missing(timed)),
+        "",
+        "## MiB into L1",
+        "",
+        "Predicted by each algorithm's own model; compulsory counts every array once.",
+        "",
+        *bytes_table(timed),
         "",
         "## The photograph, against the definition in float64",
         "",
         "| operation | algorithm | where | error / bound |",
-        "|---|---|---|---|",
+        "|---|---|---|---:|",
         *(
             f"| {c.operation} | {c.algorithm} | {c.where} | {c.error_over_bound:.3f} |"
             for c in checks
@@ -247,33 +288,43 @@ def write_markdown(
 
 
 def show_layers(timed: list[Timed], console: Console) -> None:
-    """The table on the screen, and the sums over the network."""
-    header, rows = table_rows(timed)
-    keep = [0, 1, 2, 3, 4, 5, 6, *range(8, 8 + len(pc.algorithms("conv")))]
-    table = Table(title="ResNet-50's convolution layers, batch 1: median per call")
-    for i in keep:
-        table.add_column(header[i], justify="left" if i == 0 else "right")
-    for row in rows:
-        table.add_row(*(escape(row[i]) for i in keep))
+    """The times on the screen, the quickest bold, and the sums over the network."""
+    names = timed_algorithms(timed)
+    table = Table(title="ResNet-50's convolution layers, batch 1: median ms per call")
+    table.add_column("layer", no_wrap=True)
+    for name in names:
+        table.add_column(name.replace("_", " "), justify="right")
+    for t in timed:
+        best = min(t.samples, key=lambda n: t.samples[n].median)
+        cells = [
+            f"{1e3 * t.samples[n].median:.2f}" if n in t.samples else "-" for n in names
+        ]
+        cells = [
+            f"[bold]{c}[/]" if n == best else c
+            for n, c in zip(names, cells, strict=True)
+        ]
+        table.add_row(layer_label(t.layer), *cells)
     console.print(table)
-    for name in pc.algorithms("conv"):
+    for name in names:
         within = [t for t in timed if name in t.samples]
         count = sum(t.layer.repeat for t in within)
         total = sum(t.layer.repeat * t.samples[name].median for t in within)
         console.print(f"{name}: {1e3 * total:.0f} ms for {count} of 53 layers")
+    console.print("\nwhy a time is missing:")
+    for line in why_missing(timed):
+        console.print(f"  {line}", markup=False, soft_wrap=True)
 
 
 def draw(timed: list[Timed]) -> Path:
     """The picture of times and predicted bytes."""
     rows = [
         Row(
-            label=f"{t.layer.name}  {t.layer.c} to {t.layer.k}, "
-            f"{t.layer.kernel[0]}x{t.layer.kernel[1]}"
-            + (f"/{t.layer.stride[0]}" if t.layer.stride[0] > 1 else "")
-            + f", {t.layer.spatial[0]} wide",
+            label=layer_label(t.layer),
             compulsory_bytes=t.layer.compulsory_bytes(),
             milliseconds={n: 1e3 * s.median for n, s in t.samples.items()},
-            predicted_bytes={n: p["bytes"]["l1"] for n, p in t.predicted.items()},
+            predicted_bytes={
+                n: p["bytes"]["l1"] for n, p in t.predicted.items() if not p["reason"]
+            },
         )
         for t in timed
     ]
@@ -283,7 +334,8 @@ def draw(timed: list[Timed]) -> Path:
         f"{m['cpu']}, {m['threads']} threads, {m['isa']}"
     )
     path = FOLDER / "resnet50.png"
-    draw_layers(rows, pc.algorithms("conv"), path, title)
+    names = [n for n in pc.algorithms("conv") if any_taken(timed, n)]
+    draw_layers(rows, names, path, title)
     return path
 
 
@@ -311,10 +363,6 @@ def main(arguments: list[str]) -> int:
         for layer in track(NETWORKS["resnet50"], "ResNet-50", console=console)
     ]
     show_layers(timed, console)
-    console.print(
-        f"A layer predicted to take longer than {options.limit_ms:g} ms a call is not "
-        "timed; its prediction is given instead (--limit-ms)."
-    )
     written += [write_markdown(timed, checks, note, options.limit_ms), draw(timed)]
     for path in written:
         console.print(f"written: {path.relative_to(machine.ROOT)}")

@@ -25,8 +25,9 @@ Array = NDArray[Any]
 # Room for a peer's Winograd on a layer of few terms, where gamma_n is tight; at 64
 # channels and more every peer stays far below the direct sum's bound.
 PEER_SLACK = 10.0
-# Winograd's promise: root mean square of the error over that of the result.
-WINOGRAD_RELATIVE = 2e-5
+# Promises of the algorithms that round a tile or a sample as a whole: root mean square of
+# the error over that of the result. The FFT computes in float64 and rounds once.
+RELATIVE = {"winograd": 2e-5, "fft": float(np.finfo(np.float32).eps)}
 
 
 def make_input(shape: tuple[int, ...], seed: int = 0) -> Array:
@@ -90,8 +91,8 @@ def conv_error(
     """Error of the sampled outputs, in units of the bound (1 is at the bound).
 
     A direct sum's largest error is held against gamma_n (|x| conv |w|), element by
-    element. Winograd rounds by tiles, so its error is that of all samples together:
-    root mean square, against WINOGRAD_RELATIVE of the outputs'.
+    element. Winograd rounds by tiles and the FFT by samples, so their error is that of
+    all sampled outputs together: root mean square, against RELATIVE of the outputs'.
 
     Raises
     ------
@@ -127,8 +128,8 @@ def conv_error(
         squares += np.array([error * error, exact * exact])
         if not np.isfinite(y[place]):
             return float("inf")
-    if rounding == "winograd":
-        return float(np.sqrt(squares[0] / squares[1])) / WINOGRAD_RELATIVE
+    if rounding in RELATIVE:
+        return float(np.sqrt(squares[0] / squares[1])) / RELATIVE[rounding]
     return worst
 
 

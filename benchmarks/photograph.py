@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.oracle import WINOGRAD_RELATIVE
+from benchmarks.oracle import RELATIVE
 
 Array = NDArray[Any]
 
@@ -93,15 +93,15 @@ def among_zeros(w: Array) -> Array:
 def excess(y: Array, exact: Array, bound: Array, rounding: str = "direct") -> float:
     """Return the error over its bound; infinite for a wrong shape or no number.
 
-    The largest |y - exact| over its own bound; for Winograd, which rounds by tiles, the
-    root mean square over WINOGRAD_RELATIVE of the result's.
+    The largest |y - exact| over its own bound; for Winograd and the FFT, which round a
+    tile or the whole image, the root mean square over RELATIVE of the result's.
     """
     if y.shape != exact.shape or not np.isfinite(y).all():
         return float("inf")
     error = np.abs(y.astype(np.float64) - exact)
-    if rounding == "winograd":
+    if rounding in RELATIVE:
         relative = float(np.sqrt(np.mean(error**2) / np.mean(exact**2)))
-        return relative / WINOGRAD_RELATIVE
+        return relative / RELATIVE[rounding]
     if (error[bound == 0] > 0).any():
         return float("inf")
     inside = bound > 0

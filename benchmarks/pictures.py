@@ -19,14 +19,8 @@ from matplotlib import ticker
 Array = NDArray[Any]
 
 # Okabe and Ito's palette: told apart by the colour-blind, and in print by the marker.
-STYLES = (
-    ("#0072B2", "o"),
-    ("#D55E00", "s"),
-    ("#009E73", "^"),
-    ("#CC79A7", "D"),
-    ("#E69F00", "v"),
-    ("#56B4E9", "P"),
-)
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#555555")
+MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "p", "h", "*", "d")
 
 
 @dataclass(frozen=True)
@@ -72,12 +66,14 @@ def draw_layers(
     rows: Sequence[Row], algorithms: Sequence[str], path: Path, title: str
 ) -> None:
     """Time and predicted bytes of each layer, one marker per algorithm, log axes."""
+    # Beside each other within their row, so that equal values do not hide.
+    spread = 0.76 / max(len(algorithms) - 1, 1)
     figure, (time_axis, bytes_axis) = plt.subplots(
-        1, 2, figsize=(13, 0.31 * len(rows) + 2.2), sharey=True, layout="constrained"
+        1, 2, figsize=(13, 0.5 * len(rows) + 2.4), sharey=True, layout="constrained"
     )
     y = np.arange(len(rows))
     for index, algorithm in enumerate(algorithms):
-        colour, marker = STYLES[index % len(STYLES)]
+        colour, marker = COLOURS[index % len(COLOURS)], MARKERS[index % len(MARKERS)]
         for axis, values in (
             (time_axis, [r.milliseconds.get(algorithm, np.nan) for r in rows]),
             (bytes_axis, [r.predicted_bytes.get(algorithm, np.nan) for r in rows]),
@@ -85,8 +81,7 @@ def draw_layers(
             scaled = np.array(values) / (1 if axis is time_axis else 2**20)
             axis.plot(
                 scaled,
-                # Beside each other, so that equal values do not hide.
-                y + 0.2 * (index - (len(algorithms) - 1) / 2),
+                y + spread * (index - (len(algorithms) - 1) / 2),
                 marker,
                 color=colour,
                 label=algorithm,
@@ -108,9 +103,7 @@ def draw_layers(
         axis.grid(True, which="minor", axis="x", color="0.94", linewidth=0.5)
         axis.set_axisbelow(True)
     handles, labels = bytes_axis.get_legend_handles_labels()
-    figure.legend(
-        handles, labels, loc="outside lower center", ncols=len(labels), frameon=False
-    )
+    figure.legend(handles, labels, loc="outside lower center", ncols=6, frameon=False)
     figure.suptitle(title, fontsize=12)
     figure.savefig(path, dpi=120)
     plt.close(figure)

@@ -208,6 +208,23 @@ WINOGRAD_AMPLIFICATION = max(
     for pairs, m, r, dimensions in WINOGRAD_FORMS
 )
 WINOGRAD_STEPS = 40  # roundings of the three transforms in a row
+# Two transforms in, one out, each off by 8 u log2 N of its 2-norm at most (Higham,
+# section 24.1: log2 N steps of eta, eta = u + gamma_4 (sqrt(2) + u) < 8 u).
+FFT_STEPS = 24.0
+
+
+def rounding_of(algorithm: str) -> str:
+    """How an algorithm rounds: what `conv` calls it."""
+    family = algorithm.split("_", maxsplit=1)[0]
+    return family if family in ("winograd", "fft") else "direct"
+
+
+def _over_channels(of_x: Array, of_w: Array, groups: int, rank: int) -> Array:
+    """Sum over a group's channels of (N, C) by (K, C/G), as (N, K, 1 ...)."""
+    n, k = len(of_x), len(of_w)
+    of_x = of_x.reshape(n, groups, -1)
+    of_w = of_w.reshape(groups, -1, of_w.shape[1])
+    return np.einsum("ngc,gkc->ngk", of_x, of_w).reshape(n, k, *(1,) * rank)
 
 
 def conv(
@@ -222,32 +239,37 @@ def conv(
     padding_mode: str = "zeros",
     activation: str | None = None,
     residual: Array | None = None,
-    winograd: bool = False,
+    rounding: str = "direct",
 ) -> Answer:
     """Convolution of a logical (N, C, *spatial) with (K, C/G, *kernel).
 
-    With `winograd` the bound is that of its transforms: whatever lies in a tile rounds
-    with all of it, so each element's bound follows the largest inputs of its sample.
+    `rounding` names what is known of the errors. With "winograd" the bound is that of its
+    transforms: whatever lies in a tile rounds with all of it, so each element's bound
+    follows the largest inputs of its sample. With "fft" it follows the sample's 2-norms.
     """
     dtype, rank, kernel = x.dtype, w.ndim - 2, w.shape[2:]
     steps, holes = triple(stride, rank), triple(dilation, rank)
     pad = pairs(padding, x.shape[2:], kernel, steps, holes)
     truth = wide(dtype)
-    patches = windows(padded(x.astype(truth), pad, padding_mode), kernel, steps, holes)
+    extended = padded(x.astype(truth), pad, padding_mode)
+    patches = windows(extended, kernel, steps, holes)
     taps = w.astype(truth)
     value = _direct_sum(patches, taps, groups)
     scale = _direct_sum(np.abs(patches), np.abs(taps), groups)
     terms = math.prod(w.shape[1:])
-    if winograd:
-        space = tuple(range(2, 2 + rank))
+    space = tuple(range(2, 2 + rank))
+    noise = np.zeros((), truth)
+    if rounding == "winograd":
         largest = np.abs(patches).max(axis=(*space, *(a + rank for a in space)))
-        heavy = np.abs(taps).sum(axis=space).reshape(groups, -1, w.shape[1])
-        of_group = largest.reshape(len(x), groups, -1)
-        product = np.einsum("ngc,gkc->ngk", of_group, heavy).reshape(len(x), -1)
-        scale = np.broadcast_to(
-            product.reshape(*product.shape, *(1,) * rank), scale.shape
-        )
-        scale, terms = WINOGRAD_AMPLIFICATION * scale, terms + WINOGRAD_STEPS
+        product = _over_channels(largest, np.abs(taps).sum(axis=space), groups, rank)
+        scale = np.broadcast_to(product, scale.shape) * WINOGRAD_AMPLIFICATION
+        terms += WINOGRAD_STEPS
+    elif rounding == "fft":
+        lengths = [np.sqrt((a * a).sum(axis=space)) for a in (extended, taps)]
+        steps_of_fft = FFT_STEPS * math.log2(2 * math.prod(extended.shape[2:]))
+        noise = (steps_of_fft + w.shape[1]) * unit(np.float64)
+        noise = noise * _over_channels(*lengths, groups, rank)
+        scale, terms = np.abs(value), 1
     if bias is not None:
         column = bias.astype(truth).reshape(-1, *(1,) * rank)
         value, scale, terms = value + column, scale + np.abs(column), terms + 1
@@ -255,7 +277,7 @@ def conv(
         added = residual.astype(truth)
         value, scale, terms = value + added, scale + np.abs(added), terms + 1
     # The last term covers products that underflow.
-    bound = gamma(terms, dtype) * scale
+    bound = gamma(terms, dtype) * scale + noise
     bound = bound + terms * float(np.finfo(dtype).smallest_subnormal)
     final = activate(value, activation)
     if activation is not None:

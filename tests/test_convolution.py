@@ -84,7 +84,7 @@ def test_within_the_bound(algorithm: str, case: ConvCase) -> None:
         shape = oracle.conv(x, w, **case.options).value.shape
         for more in epilogues(case, dtype, shape):
             answer = oracle.conv(
-                x, w, **more, **case.options, winograd=algorithm in WINOGRAD
+                x, w, **more, **case.options, rounding=oracle.rounding_of(algorithm)
             )
             for order in ORDERS:
                 y = run(case, in_order(x, order), w, algorithm, **more)
@@ -181,7 +181,7 @@ def test_forced_isas_agree(
             x, w = conv_tensors(case, dtype)
             bias = normal((case.k,), dtype, 3)
             answer = oracle.conv(
-                x, w, bias, **case.options, winograd=algorithm in WINOGRAD
+                x, w, bias, **case.options, rounding=oracle.rounding_of(algorithm)
             )
             for order in ORDERS:
                 y = run_if_taken(case, in_order(x, order), w, algorithm, bias=bias)

@@ -58,9 +58,10 @@ def test_convolutions(problem: Any, dtype: Any, order: str, seed: int) -> None:
     x_shape, w_shape, options, has_bias = problem
     x, w = normal(x_shape, dtype, seed), normal(w_shape, dtype, seed + 1)
     bias = normal(w_shape[:1], dtype, seed + 2) if has_bias else None
-    answers = [
-        oracle.conv(x, w, bias, **options, winograd=own) for own in (False, True)
-    ]
+    answers = {
+        own: oracle.conv(x, w, bias, **options, rounding=own)
+        for own in {oracle.rounding_of(name) for name in CONV_ALGORITHMS}
+    }
     for algorithm in CONV_ALGORITHMS:
         try:
             y = CONV[w.ndim - 2](
@@ -69,7 +70,7 @@ def test_convolutions(problem: Any, dtype: Any, order: str, seed: int) -> None:
         except pc.UnsupportedAlgorithm:
             assert algorithm != "reference"
             continue
-        answer = answers[algorithm.startswith("winograd")]
+        answer = answers[oracle.rounding_of(algorithm)]
         assert answer.worst(y) <= 1, algorithm
 
 

@@ -61,7 +61,7 @@ def test_refusals_name_the_reason(options: dict[str, Any]) -> None:
             pc.conv2d(x, w, algorithm="winograd", **options)
     else:  # one dimension is left to transform
         y = pc.conv2d(x, w, algorithm="winograd", **options)
-        assert oracle.conv(x, w, **options, winograd=True).worst(y) <= 1
+        assert oracle.conv(x, w, **options, rounding="winograd").worst(y) <= 1
 
 
 def test_staged_is_the_same_arithmetic() -> None:
