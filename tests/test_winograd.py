@@ -64,8 +64,12 @@ def test_refusals_name_the_reason(options: dict[str, Any]) -> None:
         assert oracle.conv(x, w, **options, rounding="winograd").worst(y) <= 1
 
 
-def test_staged_is_the_same_arithmetic() -> None:
-    x, w = problem(40, (3, 3), n=3)
+# Blocks of tiles fused in L2; deep enough to be staged, in one block and in several.
+@pytest.mark.parametrize(
+    ("n", "c", "size"), [(3, 40, 13), (1, 512, 20), (4, 512, 60)], ids=str
+)
+def test_every_schedule_is_the_same_arithmetic(n: int, c: int, size: int) -> None:
+    x, w = normal((n, c, size, size), np.float32, 1), normal((c, c, 3, 3), np.float32)
     for order in ("first", "last"):
         view = in_order(x, order)
         y = pc.conv2d(view, w, padding=1, algorithm="winograd")

@@ -35,12 +35,27 @@ bool weights_stay(
     return 10 * bytes < 6 * host.l3_bytes;
 }
 
+// How the stages go over the tiles (winograd_schedules.hpp).
+struct Schedule {
+    bool staged;
+    int64 tiles; // of a block
+};
+
+// Bytes a cycle of one core while the other works too, and the share of that time which
+// is not hidden behind products: measured.
+constexpr double L3_STREAM = 8.0;
+constexpr double MEMORY_STREAM = 4.0;
+constexpr double STREAM_SHOWS = 0.5;
+
+// Three stages of a block wait for the slower thread.
+constexpr double STAGE_CYCLES = 20000.0;
+
 double form_cycles(
     const ConvProblem& problem,
     const IsaTable& isa,
     const Machine& host,
     const WinogradForm& form,
-    int64 block) {
+    Schedule schedule) {
     const WinogradGeometry geometry(problem, form);
     const WinogradLayout layout(problem, isa, geometry, 1);
     const TransformCost& cost = TRANSFORM_COST[form.shape];
@@ -51,6 +66,7 @@ double form_cycles(
     const double points = static_cast<double>(geometry.all_points);
     const double depth = static_cast<double>(geometry.depth());
     const double vectors = static_cast<double>(layout.width) / lanes;
+    const double bytes = static_cast<double>(element_bytes(problem.dtype));
     const double channel_vectors = static_cast<double>(
         geometry.tap_count * ceil_div(geometry.channels, lanes_of(problem, isa)));
     // Turning a row costs about two cycles a pixel and vector.
@@ -66,20 +82,35 @@ double form_cycles(
         (cost.output + pixels * (problem.y_pitch[1] == 1 ? 3.0 : 6.0));
     const double products = panels * points * (depth * vectors / 2.0 * 1.06 + 8.0);
     // U is streamed once a block, from L3, or from memory where it does not stay there.
-    const double u_bytes = static_cast<double>(layout.packed_elements(geometry)) *
-                           static_cast<double>(element_bytes(problem.dtype));
-    const double in_block =
-        static_cast<double>(std::min(block, geometry.tile_count(problem)));
     const bool stay = weights_stay(problem, host, geometry, layout);
-    const double stream = u_bytes / (stay ? 14.0 : 5.0) / in_block;
+    const double u_all = static_cast<double>(layout.packed_elements(geometry)) * bytes;
+    const double u_bytes =
+        u_all /
+        static_cast<double>(std::min(schedule.tiles, geometry.tile_count(problem)));
+    const double v_bytes = points * static_cast<double>(layout.row) * bytes;
+    const double m_bytes = points * panels * static_cast<double>(layout.width) * bytes;
+    double stream = u_bytes / (stay ? L3_STREAM : MEMORY_STREAM);
+    double between = 0.0;
+    if (schedule.staged) {
+        // V and M are written, which is a read as well, and read again.
+        between = 3.0 * (v_bytes + m_bytes) / L3_STREAM +
+                  STAGE_CYCLES / static_cast<double>(schedule.tiles);
+    } else if (
+        static_cast<double>(schedule.tiles) * v_bytes + u_all / panels >
+        static_cast<double>(host.l2_bytes)) {
+        // V is pushed out of L2 by the panels of U that pass through it.
+        stream += panels * v_bytes / L3_STREAM;
+    }
     // So few channels that every vector is mostly empty: measured.
     const double emptiness = geometry.channels < 8 ? 2.5 : 1.0;
-    return emptiness * tiles * (input + output + std::max(products, stream)) + 1500.0;
+    return emptiness * tiles *
+               (input + output + between + products + STREAM_SHOWS * stream) +
+           1500.0;
 }
 
-// Tiles whose V, with M of one panel, stays in L2; never so few that streaming U once a
-// block costs more than the products. Between the two limits times are flat.
-int64 block_tiles(
+// Fused: tiles whose V, with M of one panel, stays in L2; never so few that streaming U
+// once a block costs more than the products. Between the two limits times are flat.
+Schedule fused_schedule(
     const ConvProblem& problem,
     const IsaTable& isa,
     const Machine& host,
@@ -91,8 +122,45 @@ int64 block_tiles(
                              element_bytes(problem.dtype);
     const int64 fitting = host.l2_bytes * 6 / 10 / tile_bytes / rows * rows;
     const int64 least = weights_stay(problem, host, geometry, layout) ? 2 : 4;
-    return std::min(
-        std::clamp(fitting, least * rows, 8 * rows), geometry.tile_count(problem));
+    return {
+        .staged = false,
+        .tiles = std::min(
+            std::clamp(fitting, least * rows, 8 * rows), geometry.tile_count(problem)),
+    };
+}
+
+// Staged: tiles whose V of one point stays in L2, and V and M of all points in L3.
+Schedule staged_schedule(
+    const ConvProblem& problem,
+    const IsaTable& isa,
+    const Machine& host,
+    const WinogradForm& form) {
+    const WinogradGeometry geometry(problem, form);
+    const WinogradLayout layout(problem, isa, geometry, 1);
+    const int64 rows = tile_rows(problem, isa);
+    const int64 bytes = element_bytes(problem.dtype);
+    const int64 in_l2 = host.l2_bytes / 2 / (layout.row * bytes);
+    const int64 in_l3 =
+        host.l3_bytes / 2 /
+        (geometry.all_points * (layout.row + layout.panels * layout.width) * bytes);
+    const int64 fitting = std::min(in_l2, in_l3) / rows * rows;
+    return {
+        .staged = true,
+        .tiles = std::min(std::max(fitting, 2 * rows), geometry.tile_count(problem)),
+    };
+}
+
+Schedule best_schedule(
+    const ConvProblem& problem,
+    const IsaTable& isa,
+    const Machine& host,
+    const WinogradForm& form) {
+    const Schedule fused = fused_schedule(problem, isa, host, form);
+    const Schedule staged = staged_schedule(problem, isa, host, form);
+    return form_cycles(problem, isa, host, form, staged) <
+                   form_cycles(problem, isa, host, form, fused)
+               ? staged
+               : fused;
 }
 
 // Chosen for one sample in one memory order: forms round differently, and neither the
@@ -112,13 +180,26 @@ int best_form(const ConvProblem& given, const IsaTable& isa, const Machine& host
             continue;
         }
         const double cycles = form_cycles(
-            problem, isa, host, form, block_tiles(problem, isa, host, form));
+            problem, isa, host, form, best_schedule(problem, isa, host, form));
         if (best < 0 || cycles < least) {
             best = index;
             least = cycles;
         }
     }
     return best;
+}
+
+Schedule schedule_of(
+    const ConvProblem& problem,
+    const IsaTable& isa,
+    const Machine& host,
+    const WinogradForm& form,
+    bool whole) {
+    if (whole) {
+        const WinogradGeometry geometry(problem, form);
+        return {.staged = true, .tiles = geometry.tile_count(problem)};
+    }
+    return best_schedule(problem, isa, host, form);
 }
 
 } // namespace
@@ -140,11 +221,11 @@ std::string winograd_supports(const ConvProblem& problem) {
     return "needs stride 1 and a kernel of extent 3, 5 or 7 along H or W";
 }
 
-double
-winograd_cost_us(const ConvProblem& problem, const IsaTable& isa, const Machine& host) {
+double winograd_cost_us(
+    const ConvProblem& problem, const IsaTable& isa, const Machine& host, bool whole) {
     const WinogradForm& form = WINOGRAD_ALL_FORMS[best_form(problem, isa, host)];
-    const int64 block = block_tiles(problem, isa, host, form);
-    return shared_us(form_cycles(problem, isa, host, form, block), problem, host);
+    const Schedule schedule = schedule_of(problem, isa, host, form, whole);
+    return shared_us(form_cycles(problem, isa, host, form, schedule), problem, host);
 }
 
 double
@@ -158,11 +239,11 @@ winograd_pack_us(const ConvProblem& problem, const IsaTable& isa, const Machine&
 }
 
 Movement winograd_movement(
-    const ConvProblem& problem, const IsaTable& isa, const Machine& host, bool staged) {
+    const ConvProblem& problem, const IsaTable& isa, const Machine& host, bool whole) {
     const WinogradForm& form = WINOGRAD_ALL_FORMS[best_form(problem, isa, host)];
     const WinogradGeometry geometry(problem, form);
-    const int64 block = block_tiles(problem, isa, host, form);
-    const WinogradLayout layout(problem, isa, geometry, block);
+    const Schedule schedule = schedule_of(problem, isa, host, form, whole);
+    const WinogradLayout layout(problem, isa, geometry, schedule.tiles);
     const double bytes = static_cast<double>(element_bytes(problem.dtype));
     const double tiles =
         static_cast<double>(geometry.tile_count(problem) * problem.groups);
@@ -178,52 +259,57 @@ Movement winograd_movement(
     const double x = bytes_of_x(problem);
     const double w = bytes_of_weight(problem);
     const double y = bytes_of_y(problem);
-    const double blocks = std::max(1.0, tiles / static_cast<double>(block));
-    const double sweeps = staged ? 1.0 : blocks;
+    const double blocks = std::max(1.0, tiles / static_cast<double>(schedule.tiles));
     const double flops = 2.0 * tiles * points * panels *
                              static_cast<double>(layout.width * geometry.depth()) +
                          (v + m) / bytes * 4.0;
     const double row_tiles = tiles / tile_rows(problem, isa);
     const double l1 = patches + v + v * panels + u * row_tiles + 2.0 * m + y;
-    const double through = staged ? v * (1.0 + panels) + 2.0 * m : 0.0;
-    const double l2 = x * 2.0 + through + u * sweeps + y;
-    const double resident = staged ? v + m + u + x + y : u + x / sweeps + y / sweeps;
-    return layered(flops, l1, l2, x + w + y, resident, host);
+    // Between staged stages everything goes past L2; V comes back once a panel where
+    // that of one point does not stay there.
+    const double l2_bytes = static_cast<double>(host.l2_bytes);
+    const double v_reads = v / blocks / points > 0.75 * l2_bytes ? panels : 1.0;
+    const double through = schedule.staged ? v * (1.0 + v_reads) + 2.0 * m : 0.0;
+    const double l2 = x * 2.0 + through + u * blocks + y;
+    const double between = schedule.staged ? (v + m) / blocks : 0.0;
+    return layered(flops, l1, l2, x + w + y, between + u + (x + y) / blocks, host);
 }
 
 ConvPlan winograd_plan(
-    const ConvProblem& problem, const IsaTable& isa, const Machine& host, bool staged) {
+    const ConvProblem& problem, const IsaTable& isa, const Machine& host, bool whole) {
     const int form_index = best_form(problem, isa, host);
     const WinogradForm& form = WINOGRAD_ALL_FORMS[form_index];
     const WinogradGeometry geometry(problem, form);
-    const int64 tiles = geometry.tile_count(problem);
-    const int64 block = staged ? tiles : block_tiles(problem, isa, host, form);
-    const WinogradLayout layout(problem, isa, geometry, block);
+    const Schedule schedule = schedule_of(problem, isa, host, form, whole);
+    const WinogradLayout layout(problem, isa, geometry, schedule.tiles);
     // Few blocks: panels are shared out as well, so that threads have equal work.
-    const int64 blocks = ceil_div(tiles, block) * problem.groups;
+    const int64 blocks =
+        ceil_div(geometry.tile_count(problem), schedule.tiles) * problem.groups;
     const int64 shares = std::clamp<int64>(ceil_div(16, blocks), 1, layout.panels);
     const int64 group = ceil_div(layout.panels, shares);
     const int64 bytes = element_bytes(problem.dtype);
     const int64 packed = layout.packed_elements(geometry) * problem.groups * bytes;
+    const int64 m_panels = schedule.staged ? layout.panels : 1;
     const int64 stages =
-        geometry.all_points *
-        (layout.v_point + layout.m_point * (staged ? layout.panels : 1)) * bytes;
+        geometry.all_points * (layout.v_point + layout.m_point * m_panels) * bytes;
     return ConvPlan{
         .problem = problem,
         .algorithm = nullptr,
         .isa = &isa,
         .vectors = winograd_vectors(problem, isa),
         .filter_group = group,
-        .pixel_group = block,
+        .pixel_group = schedule.tiles,
         .form = form_index,
+        .staged = schedule.staged,
         .parallel = products_of(problem) > PARALLEL_PRODUCTS,
         .blocking =
             {{"m", geometry.shape.outputs},
              {"r", geometry.shape.taps},
              {"dimensions", geometry.shape.dimensions},
-             {"tiles", block},
+             {"staged", schedule.staged ? 1 : 0},
+             {"tiles", schedule.tiles},
              {"nr", layout.width},
-             {"filter_panels", group}},
+             {"filter_panels", schedule.staged ? layout.panels : group}},
         .workspace_bytes = packed + stages,
         .packed_bytes = packed,
         .packing =
