@@ -2,8 +2,9 @@
 //
 // The idea: a tile of output pixels x a panel of filters is summed over all taps and
 // channels in registers and stored once. Input pixels are reached through pointers
-// (pixel_tile.hpp), in any memory order; only the weights are rearranged, once a call,
-// into panels. Panels are grouped so that a group stays in L2 while all pixels pass.
+// (pixel_tile.hpp), in any memory order; only the weights are rearranged into panels,
+// by a layer once, by a call when it comes to them. Panels are grouped so that a group
+// stays in L2 while all pixels pass.
 // Source: Georganas et al. 2018 (arXiv 1808.05567), Zhang et al. 2018 (arXiv
 // 1809.10170), Dukhan 2019 (arXiv 1907.02129) for the indirection.
 #include "core/memory.hpp"
@@ -36,7 +37,8 @@ struct Road {
     const T* bias;
     const T* residual;
     T* y;
-    const T* packed;
+    const T* weight;
+    const T* packed; // null: each thread packs a group of panels when it comes to it
 
     // Fetches the lines of y that a tile will be stored to while it is being summed.
     void prefetch_for_store(const T* start, const PixelTile<T>& tile) const {
@@ -62,16 +64,21 @@ struct Road {
 
     // One panel of filters for one tile.
     void multiply(
-        const PixelTile<T>& tile, int64 n, int64 group, int64 panel, T* acc) const {
+        const PixelTile<T>& tile,
+        int64 n,
+        int64 group,
+        int64 panel,
+        const T* weights,
+        T* acc) const {
         const int64 first = panel * shape.width;
         const int64 filter = group * shape.filters + first;
         const int64 start = n * problem.y_pitch[0] + filter * problem.y_pitch[1];
         prefetch_for_store(y + start, tile);
         if (finishes_in_registers(tile, first)) {
-            sum(tile, group * shape.panels + panel, acc, y + start, filter);
+            sum(tile, weights, acc, y + start, filter);
             return;
         }
-        sum(tile, group * shape.panels + panel, acc, nullptr, 0);
+        sum(tile, weights, acc, nullptr, 0);
         kernels.store_tile(
             StoreTile<T>{
                 .acc = acc,
@@ -89,24 +96,23 @@ struct Road {
             });
     }
 
-    void
-    sum(const PixelTile<T>& tile, int64 panel, T* acc, T* start, int64 filter) const {
+    void sum(const PixelTile<T>& tile, const T* weights, T* acc, T* start, int64 filter)
+        const {
         bool accumulate = !tile.starts_whole();
         if (accumulate) {
             std::fill(acc, acc + tile.row_count() * shape.width, T(0));
         }
         const int64 tap_pitch = shape.channels * shape.width;
-        const T* weights = packed + panel * shape.panel_elements();
         for (int64 i = 0; i < tile.segment_count(); ++i) {
             const TileSegment& segment = tile.segment(i);
             kernels.gemm_tile[plan.vectors - 1][segment.rows - 1](GemmTile<T>{
                 .taps = segment.taps,
                 .a = tile.rows() + segment.tap * kernels.rows + segment.row,
-                .a_tap_pitch = kernels.rows,
-                .k = shape.channels,
+                .a_tap_pitch = segment.columns * kernels.rows,
+                .k = segment.columns * shape.channels,
                 .a_step = problem.x_pitch[1],
                 .b = weights + segment.tap * tap_pitch,
-                .b_tap_pitch = tap_pitch,
+                .b_tap_pitch = segment.columns * tap_pitch,
                 .acc = acc + segment.row * shape.width,
                 .accumulate = accumulate,
                 .y = start,
@@ -131,6 +137,9 @@ struct Road {
             new (tile + i) PixelTile<T>(problem, kernels.rows, frame);
         }
         T* acc = frame.take<T>(kernels.rows * shape.width);
+        const int64 size = shape.panel_elements();
+        T* own = packed == nullptr ? frame.take<T>(plan.filter_group * size) : nullptr;
+        int64 ready = -1;
         for (int64 unit = begin; unit < end; ++unit) {
             const int64 block = unit % blocks;
             const int64 n = unit / blocks % problem.n;
@@ -146,11 +155,20 @@ struct Road {
                     sample, pixel, std::min<int64>(kernels.rows, pixels - pixel));
             }
             const int64 at = panels % panel_groups;
+            const int64 from = at * shape.panels / panel_groups;
             const int64 last = (at + 1) * shape.panels / panel_groups;
-            for (int64 panel = at * shape.panels / panel_groups; panel < last;
-                 ++panel) {
+            const int64 all_from = group * shape.panels + from;
+            if (packed == nullptr && panels != ready) {
+                for (int64 i = 0; i < last - from; ++i) {
+                    pack_filter_panel(
+                        problem, kernels, shape, weight, all_from + i, own + i * size);
+                }
+                ready = panels;
+            }
+            const T* weights = packed == nullptr ? own : packed + all_from * size;
+            for (int64 panel = from; panel < last; ++panel, weights += size) {
                 for (int64 i = 0; i < count; ++i) {
-                    multiply(tile[i], n, group, panel, acc);
+                    multiply(tile[i], n, group, panel, weights, acc);
                 }
             }
         }
@@ -162,16 +180,14 @@ void run_as(const ConvPlan& plan, const ConvTensors& tensors) {
     const ConvProblem& problem = plan.problem;
     const Kernels<T>& kernels = kernels_of<T>(*plan.isa);
     const FilterPanels shape(problem, plan.vectors * kernels.lanes);
+    const int64 panel_groups = ceil_div(shape.panels, plan.filter_group);
     ScratchFrame frame;
+    const auto* weight = static_cast<const T*>(tensors.weight);
     const auto* packed = static_cast<const T*>(tensors.packed);
-    if (packed == nullptr) {
+    // With fewer groups than threads, threads would pack the same group.
+    if (packed == nullptr && problem.groups * panel_groups < num_threads()) {
         T* scratch = frame.take<T>(shape.elements(problem.groups));
-        pack_filter_panels(
-            problem,
-            shape,
-            static_cast<const T*>(tensors.weight),
-            plan.parallel,
-            scratch);
+        pack_filter_panels(problem, kernels, shape, weight, plan.parallel, scratch);
         packed = scratch;
     }
     const Road<T> road{
@@ -179,16 +195,17 @@ void run_as(const ConvPlan& plan, const ConvTensors& tensors) {
         .problem = problem,
         .kernels = kernels,
         .shape = shape,
-        .panel_groups = ceil_div(shape.panels, plan.filter_group),
+        .panel_groups = panel_groups,
         .x = static_cast<const T*>(tensors.x),
         .bias = static_cast<const T*>(tensors.bias),
         .residual = static_cast<const T*>(tensors.residual),
         .y = static_cast<T*>(tensors.y),
+        .weight = weight,
         .packed = packed,
     };
     const int64 tiles = ceil_div(volume(problem.output), kernels.rows);
-    const int64 units = problem.groups * road.panel_groups * problem.n *
-                        ceil_div(tiles, plan.pixel_group);
+    const int64 units =
+        problem.groups * panel_groups * problem.n * ceil_div(tiles, plan.pixel_group);
     parallel_for(units, plan.parallel, [&](int64 begin, int64 end, int) {
         road.walk(begin, end);
     });
@@ -204,10 +221,11 @@ void run(const ConvPlan& plan, const ConvTensors& tensors) {
 
 template <class T>
 void pack_as(const ConvPlan& plan, const void* weight, void* packed) {
-    const FilterPanels shape(
-        plan.problem, plan.vectors * kernels_of<T>(*plan.isa).lanes);
+    const Kernels<T>& kernels = kernels_of<T>(*plan.isa);
+    const FilterPanels shape(plan.problem, plan.vectors * kernels.lanes);
     pack_filter_panels(
         plan.problem,
+        kernels,
         shape,
         static_cast<const T*>(weight),
         plan.parallel,
@@ -258,6 +276,7 @@ double cost_us(const ConvProblem& problem, const IsaTable& isa, const Machine& h
         samples *
         static_cast<double>(pixels - tail + (tail > 0 ? std::max<int64>(tail, 4) : 0));
     const double taps = static_cast<double>(shape.taps);
+    const double loops = taps / static_cast<double>(joined_taps(problem));
     const double panels = static_cast<double>(shape.panels);
     // Two multiply-adds a cycle, then the way out; a tap reloads its row pointers and
     // starts a loop.
@@ -265,9 +284,23 @@ double cost_us(const ConvProblem& problem, const IsaTable& isa, const Machine& h
     const double row_cycles =
         vectors *
         (static_cast<double>(shape.depth()) * inside_share(problem) / 2.0 + store);
+    // Channels apart: every one is a line, and often a page, of its own for each kernel
+    // row of each tile.
+    const double bytes = static_cast<double>(element_bytes(problem.dtype));
+    const bool far = bytes_of_x(problem) / static_cast<double>(problem.n) >
+                     0.5 * static_cast<double>(host.l2_bytes);
+    const double lines = problem.x_pitch[1] == 1
+                             ? 0.0
+                             : static_cast<double>(shape.channels) * taps /
+                                   static_cast<double>(problem.kernel[2]) *
+                                   (far ? 40.0 : 15.0);
+    // Weights that do not stay in L2 are seen to arrive.
+    const double weights = static_cast<double>(shape.elements(problem.groups)) * bytes;
+    const double stream =
+        weights > 0.5 * static_cast<double>(host.l2_bytes) ? weights / 16.0 : 0.0;
     const double cycles =
-        panels * (all_rows * row_cycles + tiles * (taps * 16.0 + 30.0)) +
-        tiles * taps * rows * 0.8 + tiles * 60.0 + 500.0;
+        panels * (all_rows * row_cycles + tiles * (loops * 16.0 + 30.0)) +
+        tiles * (taps * rows * 0.8 + lines + 60.0) + stream + 500.0;
     return shared_us(0.93 * cycles, problem, host);
 }
 
@@ -291,11 +324,10 @@ movement(const ConvProblem& problem, const IsaTable& isa, const Machine& host) {
     const double tiles =
         static_cast<double>(problem.n * ceil_div(volume(problem.output), rows));
     // Weights pass from L2 through L1 once a tile; x once per group of panels; packing
-    // reads w, writes the panels and reads them again.
+    // reads w and writes the panels, which stay in L2.
     const double l1 = w * (tiles + 2.0) + x * sweeps + y;
-    const double l2 = w * 3.0 + x * sweeps + y;
-    return layered(
-        2.0 * products_of(problem), l1, l2, x + w + y, x + 2.0 * w + y, host);
+    const double l2 = w + x * sweeps + y;
+    return layered(2.0 * products_of(problem), l1, l2, x + w + y, x + w + y, host);
 }
 
 ConvPlan plan(const ConvProblem& problem, const IsaTable& isa, const Machine& host);

@@ -1,6 +1,8 @@
-// Packing weights, a block of source elements at a time.
+// Packing weights: a matrix transpose where filters are contiguous, else a block of
+// source elements at a time.
 #include "cpu/conv/filter_panels.hpp"
 
+#include "core/memory.hpp"
 #include "core/threads.hpp"
 #include "cpu/conv/patches.hpp"
 
@@ -12,6 +14,9 @@ namespace {
 // Source elements handled together: their lines of a panel stay in L1 while every
 // filter of the panel passes over them.
 constexpr int64 BLOCK = 64;
+
+// Filters whose rows are packed together, to share the walk.
+constexpr int64 ROWS_TOGETHER = 16;
 
 // Walks one filter in the order (c, t, r, s), forward through a contiguous weight, and
 // says where each element lies in the user's weight and in the packed (t, r, s, c)
@@ -65,87 +70,196 @@ struct Order {
     int64 filter_pitch;
 };
 
-// Packs `count` filters and fills up to `width` of them with zeros.
+// A filter's elements are neighbours in memory, in (c, t, r, s) order.
+bool filters_contiguous(const ConvProblem& problem) {
+    int64 expected = 1;
+    for (int axis = 2; axis >= 0; --axis) {
+        if (problem.kernel[axis] > 1 && problem.w_pitch[2 + axis] != expected) {
+            return false;
+        }
+        expected *= problem.kernel[axis];
+    }
+    return problem.c == problem.groups || problem.w_pitch[1] == expected;
+}
+
+// Any weight, element by element.
 template <class T>
-void pack_filters(
+void scatter_filters(
     const ConvProblem& problem,
     const T* weight,
     int64 count,
-    int64 width,
     const Order& order,
     T* packed) {
-    const int64 depth = problem.c / problem.groups * volume(problem.kernel);
+    const int64 depth = depth_of(problem);
     int64 source[BLOCK];
     int64 target[BLOCK];
     Walk walk(problem);
     for (int64 begin = 0; begin < depth; begin += BLOCK) {
         const int64 block = std::min(BLOCK, depth - begin);
         walk.next(block, source, target);
-        for (int64 j = 0; j < width; ++j) {
+        for (int64 j = 0; j < count; ++j) {
             const T* filter = weight + j * problem.w_pitch[0];
             T* to = packed + j * order.filter_pitch;
             for (int64 i = 0; i < block; ++i) {
-                to[target[i] * order.element_pitch] =
-                    j < count ? filter[source[i]] : T(0);
+                to[target[i] * order.element_pitch] = filter[source[i]];
             }
         }
     }
 }
 
-// Filters whose rows are packed together, to share the walk.
-constexpr int64 ROWS_TOGETHER = 16;
+// Filters as the rows of a matrix, turned a block of columns at a time: column c * taps
+// + tap becomes line tap * channels + c of the panel.
+template <class T>
+void turn_filters(
+    const ConvProblem& problem,
+    const Kernels<T>& kernels,
+    const T* weight,
+    int64 count,
+    int64 width,
+    T* panel) {
+    const int64 depth = depth_of(problem);
+    const int64 taps = volume(problem.kernel);
+    const int64 channels = depth / taps;
+    if (taps == 1) {
+        kernels.transpose(weight, problem.w_pitch[0], count, depth, panel, width);
+        return;
+    }
+    ScratchFrame frame;
+    T* block = frame.take<T>(BLOCK * width);
+    int64 tap = 0;
+    int64 c = 0;
+    for (int64 begin = 0; begin < depth; begin += BLOCK) {
+        const int64 columns = std::min(BLOCK, depth - begin);
+        kernels.transpose(
+            weight + begin, problem.w_pitch[0], count, columns, block, width);
+        for (int64 i = 0; i < columns; ++i) {
+            const T* line = block + i * width;
+            std::copy(line, line + count, panel + (tap * channels + c) * width);
+            if (++tap == taps) {
+                tap = 0;
+                ++c;
+            }
+        }
+    }
+}
 
 } // namespace
 
 template <class T>
+void pack_filter_panel(
+    const ConvProblem& problem,
+    const Kernels<T>& kernels,
+    const FilterPanels& shape,
+    const T* weight,
+    int64 panel,
+    T* packed) {
+    const int64 first = panel % shape.panels * shape.width;
+    const int64 filter = panel / shape.panels * shape.filters + first;
+    const int64 count = std::min(shape.width, shape.filters - first);
+    const T* from = weight + filter * problem.w_pitch[0];
+    if (count < shape.width) {
+        std::fill(packed, packed + shape.panel_elements(), T(0));
+    }
+    if (filters_contiguous(problem)) {
+        turn_filters(problem, kernels, from, count, shape.width, packed);
+    } else {
+        scatter_filters(problem, from, count, {shape.width, 1}, packed);
+    }
+}
+
+template <class T>
 void pack_filter_panels(
     const ConvProblem& problem,
+    const Kernels<T>& kernels,
     const FilterPanels& shape,
     const T* weight,
     bool parallel,
     T* packed) {
     parallel_for(
         problem.groups * shape.panels, parallel, [&](int64 begin, int64 end, int) {
-            for (int64 unit = begin; unit < end; ++unit) {
-                const int64 first = unit % shape.panels * shape.width;
-                const int64 filter = unit / shape.panels * shape.filters + first;
-                pack_filters(
+            for (int64 panel = begin; panel < end; ++panel) {
+                pack_filter_panel(
                     problem,
-                    weight + filter * problem.w_pitch[0],
-                    std::min(shape.width, shape.filters - first),
-                    shape.width,
-                    {.element_pitch = shape.width, .filter_pitch = 1},
-                    packed + unit * shape.panel_elements());
+                    kernels,
+                    shape,
+                    weight,
+                    panel,
+                    packed + panel * shape.panel_elements());
             }
         });
 }
 
 template <class T>
 void pack_filter_rows(
-    const ConvProblem& problem, const T* weight, bool parallel, T* rows) {
-    const int64 pitch =
-        patch_row_pitch(problem.c / problem.groups * volume(problem.kernel));
+    const ConvProblem& problem,
+    const Kernels<T>& kernels,
+    const T* weight,
+    int64 first,
+    int64 count,
+    T* rows) {
+    const int64 depth = depth_of(problem);
+    const int64 taps = volume(problem.kernel);
+    const int64 pitch = patch_row_pitch(depth);
+    const T* from = weight + first * problem.w_pitch[0];
+    if (!filters_contiguous(problem)) {
+        scatter_filters(problem, from, count, {1, pitch}, rows);
+        return;
+    }
+    for (int64 i = 0; i < count; ++i) {
+        const T* filter = from + i * problem.w_pitch[0];
+        if (taps == 1) {
+            std::copy(filter, filter + depth, rows + i * pitch);
+        } else {
+            const int64 channels = depth / taps;
+            kernels.transpose(filter, taps, channels, taps, rows + i * pitch, channels);
+        }
+    }
+}
+
+template <class T>
+void pack_all_filter_rows(
+    const ConvProblem& problem,
+    const Kernels<T>& kernels,
+    const T* weight,
+    bool parallel,
+    T* rows) {
+    const int64 pitch = patch_row_pitch(depth_of(problem));
     const int64 units = ceil_div(problem.k, ROWS_TOGETHER);
     parallel_for(units, parallel, [&](int64 begin, int64 end, int) {
         for (int64 unit = begin; unit < end; ++unit) {
             const int64 first = unit * ROWS_TOGETHER;
-            const int64 count = std::min(ROWS_TOGETHER, problem.k - first);
-            pack_filters(
+            pack_filter_rows(
                 problem,
-                weight + first * problem.w_pitch[0],
-                count,
-                count,
-                {.element_pitch = 1, .filter_pitch = pitch},
+                kernels,
+                weight,
+                first,
+                std::min(ROWS_TOGETHER, problem.k - first),
                 rows + first * pitch);
         }
     });
 }
 
-template void
-pack_filter_panels(const ConvProblem&, const FilterPanels&, const float*, bool, float*);
-template void pack_filter_panels(
-    const ConvProblem&, const FilterPanels&, const double*, bool, double*);
-template void pack_filter_rows(const ConvProblem&, const float*, bool, float*);
-template void pack_filter_rows(const ConvProblem&, const double*, bool, double*);
+#define PYCONV_INSTANTIATE(T)                                                          \
+    template void pack_filter_panel(                                                   \
+        const ConvProblem&,                                                            \
+        const Kernels<T>&,                                                             \
+        const FilterPanels&,                                                           \
+        const T*,                                                                      \
+        int64,                                                                         \
+        T*);                                                                           \
+    template void pack_filter_panels(                                                  \
+        const ConvProblem&,                                                            \
+        const Kernels<T>&,                                                             \
+        const FilterPanels&,                                                           \
+        const T*,                                                                      \
+        bool,                                                                          \
+        T*);                                                                           \
+    template void pack_filter_rows(                                                    \
+        const ConvProblem&, const Kernels<T>&, const T*, int64, int64, T*);            \
+    template void pack_all_filter_rows(                                                \
+        const ConvProblem&, const Kernels<T>&, const T*, bool, T*)
+
+PYCONV_INSTANTIATE(float);
+PYCONV_INSTANTIATE(double);
 
 } // namespace pyconv

@@ -1,10 +1,11 @@
 // Weights in the order the microkernel reads them: panels of `width` filters.
 //
 // Panel layout: [group][panel][tap][c][width], the tail panel's missing filters zero.
-// Taps run in (t, r, s) order. Weights of any pitches are read; one pass.
+// Taps run in (t, r, s) order. Weights of any pitches are read, in one pass.
 #pragma once
 
 #include "cpu/geometry.hpp"
+#include "cpu/isa/isa.hpp"
 
 namespace pyconv {
 
@@ -25,19 +26,43 @@ struct FilterPanels {
     int64 elements(int64 groups) const { return groups * panels * panel_elements(); }
 };
 
+// Packs one panel, counted over all groups, into shape.panel_elements() elements.
+template <class T>
+void pack_filter_panel(
+    const ConvProblem& problem,
+    const Kernels<T>& kernels,
+    const FilterPanels& shape,
+    const T* weight,
+    int64 panel,
+    T* packed);
+
 // Packs all panels, over all threads when `parallel`.
 template <class T>
 void pack_filter_panels(
     const ConvProblem& problem,
+    const Kernels<T>& kernels,
     const FilterPanels& shape,
     const T* weight,
     bool parallel,
     T* packed);
 
 // Packs rows instead: [filter][tap][c], patch_row_pitch() apart, for the form where
-// filters are the tile's rows.
+// filters are the tile's rows. `first` counts over all groups.
 template <class T>
 void pack_filter_rows(
-    const ConvProblem& problem, const T* weight, bool parallel, T* rows);
+    const ConvProblem& problem,
+    const Kernels<T>& kernels,
+    const T* weight,
+    int64 first,
+    int64 count,
+    T* rows);
+
+template <class T>
+void pack_all_filter_rows(
+    const ConvProblem& problem,
+    const Kernels<T>& kernels,
+    const T* weight,
+    bool parallel,
+    T* rows);
 
 } // namespace pyconv

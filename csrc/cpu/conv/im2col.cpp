@@ -52,8 +52,7 @@ void multiply(
             const int64 to = std::min(from + group_panels, panel_count);
             for (int64 panel = from; panel < to; ++panel) {
                 product.sum(
-                    a,
-                    first,
+                    a + first * patch_row_pitch(product.depth),
                     rows,
                     panels + panel * product.depth * product.width,
                     acc);
@@ -66,13 +65,14 @@ void multiply(
 template <class T>
 void pack_as(const ConvPlan& plan, const void* weight, void* packed) {
     const ConvProblem& problem = plan.problem;
+    const Kernels<T>& kernels = kernels_of<T>(*plan.isa);
     const auto* from = static_cast<const T*>(weight);
     auto* to = static_cast<T*>(packed);
     if (pixels_contiguous(problem)) {
-        pack_filter_rows(problem, from, plan.parallel, to);
+        pack_all_filter_rows(problem, kernels, from, plan.parallel, to);
     } else {
-        const FilterPanels shape(problem, plan.vectors * lanes_of(problem, *plan.isa));
-        pack_filter_panels(problem, shape, from, plan.parallel, to);
+        const FilterPanels shape(problem, plan.vectors * kernels.lanes);
+        pack_filter_panels(problem, kernels, shape, from, plan.parallel, to);
     }
 }
 

@@ -54,14 +54,17 @@ struct Road {
     int64 blocks; // of pixels, in one sample
     int64 shares; // of filters
     const T* x;
-    const T* packed;
+    const T* weight;
+    const T* packed; // null: filters are packed tile by tile
 
-    Road(const ConvPlan& plan_, const ConvTensors& tensors, const T* packed_)
+    Road(const ConvPlan& plan_, const ConvTensors& tensors)
         : plan(plan_), problem(plan_.problem), product(plan_, tensors),
           row_pitch(patch_row_pitch(product.depth)),
           blocks(ceil_div(product.pixels, plan.pixel_group)),
           shares(ceil_div(tiles_of_filters(), plan.filter_group)),
-          x(static_cast<const T*>(tensors.x)), packed(packed_) {}
+          x(static_cast<const T*>(tensors.x)),
+          weight(static_cast<const T*>(tensors.weight)),
+          packed(static_cast<const T*>(tensors.packed)) {}
 
     bool by_filter() const { return plan.form == BY_FILTER; }
 
@@ -104,6 +107,17 @@ struct Road {
         }
     }
 
+    // Every filter meets one block only, or is packed about as fast as it is read: a
+    // pass over all of them beforehand would be one more through memory.
+    bool packs_by_tile() const {
+        return (by_filter() && volume(problem.kernel) == 1) || problem.n * blocks == 1;
+    }
+
+    int64 filter_tile_elements() const {
+        return by_filter() ? product.kernels.rows * row_pitch
+                           : product.depth * product.width;
+    }
+
     // Panels of pixels are passed over by tiles of filters.
     void multiply_by_filter(
         int64 n,
@@ -111,15 +125,20 @@ struct Road {
         const Share& pixels,
         const Share& tiles,
         const T* patches,
+        T* own,
         T* acc) const {
         const int64 panels = ceil_div(pixels.count, product.width);
-        const T* filters = packed + group * product.filters * row_pitch;
         for (int64 tile = tiles.first; tile < tiles.first + tiles.count; ++tile) {
             const Share rows(product.filters, tile, tiles_of_filters());
+            const int64 filter = group * product.filters + rows.first;
+            if (packed == nullptr) {
+                pack_filter_rows(
+                    problem, product.kernels, weight, filter, rows.count, own);
+            }
+            const T* filters = packed == nullptr ? own : packed + filter * row_pitch;
             for (int64 panel = 0; panel < panels; ++panel) {
                 product.sum(
                     filters,
-                    rows.first,
                     rows.count,
                     patches + panel * product.depth * product.width,
                     acc);
@@ -141,18 +160,20 @@ struct Road {
         const Share& pixels,
         const Share& panels,
         const T* patches,
+        T* own,
         T* acc) const {
         const int64 tiles = ceil_div(pixels.count, product.kernels.rows);
-        const int64 all = tiles_of_filters();
+        const FilterPanels shape(problem, product.width);
         for (int64 panel = panels.first; panel < panels.first + panels.count; ++panel) {
+            const int64 at = group * shape.panels + panel;
+            if (packed == nullptr) {
+                pack_filter_panel(problem, product.kernels, shape, weight, at, own);
+            }
+            const T* filters =
+                packed == nullptr ? own : packed + at * shape.panel_elements();
             for (int64 tile = 0; tile < tiles; ++tile) {
                 const Share rows(pixels.count, tile, tiles);
-                product.sum(
-                    patches,
-                    rows.first,
-                    rows.count,
-                    packed + (group * all + panel) * product.depth * product.width,
-                    acc);
+                product.sum(patches + rows.first * row_pitch, rows.count, filters, acc);
                 product.store_pixels(
                     acc, n, group, pixels.first + rows.first, rows.count, panel);
             }
@@ -164,6 +185,7 @@ struct Road {
         ScratchFrame frame;
         T* patches = frame.take<T>(patch_elements());
         T* acc = frame.take<T>(product.kernels.rows * product.width);
+        T* own = packed == nullptr ? frame.take<T>(filter_tile_elements()) : nullptr;
         int64 ready = -1;
         for (int64 unit = begin; unit < end; ++unit) {
             const int64 at = unit / shares;
@@ -176,9 +198,9 @@ struct Road {
                 ready = at;
             }
             if (by_filter()) {
-                multiply_by_filter(n, group, pixels, filters, patches, acc);
+                multiply_by_filter(n, group, pixels, filters, patches, own, acc);
             } else {
-                multiply_by_pixel(n, group, pixels, filters, patches, acc);
+                multiply_by_pixel(n, group, pixels, filters, patches, own, acc);
             }
         }
     }
@@ -186,14 +208,14 @@ struct Road {
 
 template <class T>
 void pack_as(const ConvPlan& plan, const void* weight, void* packed) {
+    const Kernels<T>& kernels = kernels_of<T>(*plan.isa);
     const auto* from = static_cast<const T*>(weight);
     auto* to = static_cast<T*>(packed);
     if (plan.form == BY_FILTER) {
-        pack_filter_rows(plan.problem, from, plan.parallel, to);
+        pack_all_filter_rows(plan.problem, kernels, from, plan.parallel, to);
     } else {
-        const FilterPanels shape(
-            plan.problem, plan.vectors * kernels_of<T>(*plan.isa).lanes);
-        pack_filter_panels(plan.problem, shape, from, plan.parallel, to);
+        const FilterPanels shape(plan.problem, plan.vectors * kernels.lanes);
+        pack_filter_panels(plan.problem, kernels, shape, from, plan.parallel, to);
     }
 }
 
@@ -208,13 +230,12 @@ void pack(const ConvPlan& plan, const void* weight, void* packed) {
 template <class T>
 void run_as(const ConvPlan& plan, const ConvTensors& tensors) {
     ScratchFrame frame;
-    const auto* packed = static_cast<const T*>(tensors.packed);
-    if (packed == nullptr) {
+    Road<T> road(plan, tensors);
+    if (road.packed == nullptr && !road.packs_by_tile()) {
         T* scratch = frame.take<T>(plan.packed_bytes / static_cast<int64>(sizeof(T)));
         pack_as<T>(plan, tensors.weight, scratch);
-        packed = scratch;
+        road.packed = scratch;
     }
-    const Road<T> road(plan, tensors, packed);
     const int64 units =
         plan.problem.groups * plan.problem.n * road.blocks * road.shares;
     parallel_for(units, plan.parallel, [&](int64 begin, int64 end, int) {

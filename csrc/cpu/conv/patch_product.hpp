@@ -49,12 +49,12 @@ struct PatchProduct {
           residual(static_cast<const T*>(tensors.residual)),
           y(static_cast<T*>(tensors.y)) {}
 
-    // acc = `count` rows of a, from `first`, times one panel.
-    void sum(const T* a, int64 first, int64 count, const T* panel, T* acc) const {
+    // acc = `count` rows of a, patch_row_pitch() apart, times one panel.
+    void sum(const T* a, int64 count, const T* panel, T* acc) const {
         const int64 pitch = patch_row_pitch(depth);
         const T* rows[MAX_TILE_ROWS];
         for (int64 i = 0; i < count; ++i) {
-            rows[i] = a + (first + i) * pitch;
+            rows[i] = a + i * pitch;
         }
         kernels.gemm_tile[vectors - 1][count - 1](GemmTile<T>{
             .taps = 1,

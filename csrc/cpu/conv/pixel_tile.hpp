@@ -6,7 +6,10 @@
 // microkernel follows them, so nothing of the input is copied, whatever the stride,
 // dilation, memory order or padding mode. Taps that fall into zero padding are left
 // out: consecutive taps that all rows have form one segment; a tap that some rows miss
-// forms one segment for each run of rows that have it.
+// forms one segment for each run of rows that have it. Where a pixel's channels and its
+// right neighbour's are neighbours in memory (NHWC, one group, no dilation along W), a
+// run of taps along W is one tap of as many times the channels: a first layer of three
+// channels then has loops long enough to be worth starting.
 #pragma once
 
 #include "core/memory.hpp"
@@ -19,18 +22,27 @@
 namespace pyconv {
 
 struct TileSegment {
-    int64 tap;
-    int64 taps;
+    int64 tap;     // the first
+    int64 taps;    // `columns` apart
+    int64 columns; // taps along W that are read as one
     int64 row;
     int64 rows;
 };
+
+// Taps along W that a tile may read as one.
+inline int64 joined_taps(const ConvProblem& problem) {
+    const bool side_by_side = problem.x_pitch[1] == 1 && problem.dilation[2] == 1 &&
+                              problem.x_pitch[4] == problem.c / problem.groups &&
+                              problem.padding_mode == PAD_ZEROS;
+    return side_by_side ? problem.kernel[2] : 1;
+}
 
 template <class T>
 class PixelTile {
   public:
     PixelTile(const ConvProblem& problem, int64 max_rows, ScratchFrame& frame)
         : problem_(problem), max_rows_(max_rows), taps_(volume(problem.kernel)),
-          rows_(frame.take<const T*>(taps_ * max_rows)),
+          joined_(joined_taps(problem)), rows_(frame.take<const T*>(taps_ * max_rows)),
           // A tap's runs of present rows are at most every other row.
           segments_(frame.take<TileSegment>(taps_ * (max_rows / 2 + 1))),
           spans_(frame.take<Span>(problem.kernel[2] * max_rows)) {}
@@ -49,15 +61,25 @@ class PixelTile {
                 for (int64 run = 0; run < run_count_; ++run) {
                     plane[run] = plane_offset(runs_[run], t, r);
                 }
-                for (int64 s = 0; s < problem_.kernel[2]; ++s, ++tap) {
+                int64 columns = 0; // behind `tap`, which the same rows have
+                int64 had = 0;
+                for (int64 s = 0; s < problem_.kernel[2]; ++s) {
                     int64 present = 0;
                     for (int64 run = 0; run < run_count_; ++run) {
                         if (plane[run] != PADDING) {
-                            present |= point(x + plane[run], run, s, tap);
+                            present |= point(x + plane[run], run, s, tap + columns);
                         }
                     }
-                    add_segments(tap, present, everyone);
+                    if (columns > 0 && (present != had || columns == joined_)) {
+                        add_segments(tap, columns, had, everyone);
+                        tap += columns;
+                        columns = 0;
+                    }
+                    had = present;
+                    ++columns;
                 }
+                add_segments(tap, columns, had, everyone);
+                tap += columns;
             }
         }
     }
@@ -170,16 +192,17 @@ class PixelTile {
         return (bits(span.end) & ~bits(span.begin)) << run.row;
     }
 
-    void add_segments(int64 tap, int64 present, int64 everyone) {
+    void add_segments(int64 tap, int64 columns, int64 present, int64 everyone) {
         if (present == everyone) {
             if (segment_count_ > 0) {
                 TileSegment& last = segments_[segment_count_ - 1];
-                if (last.rows == count_ && last.tap + last.taps == tap) {
+                if (last.rows == count_ && last.columns == columns &&
+                    last.tap + last.taps * columns == tap) {
                     ++last.taps;
                     return;
                 }
             }
-            segments_[segment_count_++] = {tap, 1, 0, count_};
+            segments_[segment_count_++] = {tap, 1, columns, 0, count_};
             return;
         }
         for (int64 row = 0; row < count_; ++row) {
@@ -188,7 +211,7 @@ class PixelTile {
                 ++end;
             }
             if (end > row) {
-                segments_[segment_count_++] = {tap, 1, row, end - row};
+                segments_[segment_count_++] = {tap, 1, columns, row, end - row};
                 row = end;
             }
         }
@@ -197,6 +220,7 @@ class PixelTile {
     const ConvProblem& problem_;
     int64 max_rows_;
     int64 taps_;
+    int64 joined_;
     const T** rows_;
     TileSegment* segments_;
     Span* spans_;

@@ -16,6 +16,10 @@
 namespace pyconv::PYCONV_ISA {
 namespace {
 
+// Steps of k that b is fetched ahead: panels stream from L2, transformed weights from
+// L3, and the hardware's prefetcher stops at every page.
+constexpr int64 AHEAD = 16;
+
 // UNIT_STEP: consecutive k are neighbours in memory; the offset is then the counter.
 template <class T, int ROWS, int VECTORS, bool UNIT_STEP>
 inline __attribute__((always_inline)) void multiply_tap(
@@ -37,6 +41,7 @@ inline __attribute__((always_inline)) void multiply_tap(
         PYCONV_UNROLL
         for (int j = 0; j < VECTORS; ++j) {
             right[j] = lanes[j];
+            __builtin_prefetch(lanes + AHEAD * VECTORS + j);
         }
         PYCONV_UNROLL
         for (int i = 0; i < ROWS; ++i) {
