@@ -26,6 +26,15 @@ int vectors_of(const ConvProblem& problem, const IsaTable& isa) {
     return problem.k / problem.groups <= lanes_of(problem, isa) ? 1 : 2;
 }
 
+// A 1x1 convolution that reads pixel after pixel, all channels side by side.
+bool is_dense(const ConvProblem& problem) {
+    return volume(problem.kernel) == 1 && problem.x_pitch[1] == 1 &&
+           problem.x_pitch[4] == problem.c && problem.groups == 1 &&
+           std::all_of(problem.stride, problem.stride + 3, [](int64 step) {
+               return step == 1;
+           });
+}
+
 template <class T>
 struct Road {
     const ConvPlan& plan;
@@ -33,6 +42,7 @@ struct Road {
     const Kernels<T>& kernels;
     FilterPanels shape;
     int64 panel_groups;
+    bool dense; // x is a matrix of pixels x channels, read once
     const T* x;
     const T* bias;
     const T* residual;
@@ -98,6 +108,9 @@ struct Road {
 
     void sum(const PixelTile<T>& tile, const T* weights, T* acc, T* start, int64 filter)
         const {
+        // A 1x1 tile's rows follow one another, and the next tile's follow them.
+        const T* ahead =
+            dense ? tile.rows()[0] + tile.row_count() * shape.channels : nullptr;
         bool accumulate = !tile.starts_whole();
         if (accumulate) {
             std::fill(acc, acc + tile.row_count() * shape.width, T(0));
@@ -119,6 +132,7 @@ struct Road {
                 .row_offset = tile.row_offset(),
                 .bias = bias != nullptr ? bias + filter : nullptr,
                 .activation = problem.activation,
+                .ahead = ahead,
             });
             accumulate = true;
         }
@@ -196,6 +210,7 @@ void run_as(const ConvPlan& plan, const ConvTensors& tensors) {
         .kernels = kernels,
         .shape = shape,
         .panel_groups = panel_groups,
+        .dense = is_dense(problem),
         .x = static_cast<const T*>(tensors.x),
         .bias = static_cast<const T*>(tensors.bias),
         .residual = static_cast<const T*>(tensors.residual),

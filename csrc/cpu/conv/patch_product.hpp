@@ -70,6 +70,7 @@ struct PatchProduct {
             .row_offset = nullptr,
             .bias = nullptr,
             .activation = ACT_NONE,
+            .ahead = nullptr,
         });
     }
 

@@ -89,6 +89,7 @@ class WinogradStages {
                     .row_offset = nullptr,
                     .bias = nullptr,
                     .activation = ACT_NONE,
+                    .ahead = nullptr,
                 });
                 first += rows;
             }

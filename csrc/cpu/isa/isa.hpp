@@ -34,6 +34,8 @@ struct GemmTile {
     const int64* row_offset;
     const T* bias;
     int64 activation;
+    // What the next tile will read: a line of it is fetched for every k. Or null.
+    const T* ahead;
 };
 
 // Writes a tile of accumulators out through the epilogue: + bias, + residual,

@@ -27,7 +27,8 @@ inline __attribute__((always_inline)) void multiply_tap(
     const T* const* row,
     int64 k_count,
     int64 step,
-    const T* b) {
+    const T* b,
+    const T* ahead) {
     using Vector = typename Simd<T>::Vector;
     const T* a[ROWS];
     PYCONV_UNROLL
@@ -38,6 +39,7 @@ inline __attribute__((always_inline)) void multiply_tap(
         const int64 offset = UNIT_STEP ? k : k * step;
         const auto* lanes = reinterpret_cast<const Vector*>(b) + k * VECTORS;
         Vector right[VECTORS];
+        __builtin_prefetch(ahead + k * (64 / sizeof(T)));
         PYCONV_UNROLL
         for (int j = 0; j < VECTORS; ++j) {
             right[j] = lanes[j];
@@ -108,10 +110,12 @@ void gemm_tile(const GemmTile<T>& tile) {
     for (int64 tap = 0; tap < tile.taps; ++tap) {
         const T* const* row = tile.a + tap * tile.a_tap_pitch;
         const T* b = tile.b + tap * tile.b_tap_pitch;
+        const T* ahead = tile.ahead != nullptr ? tile.ahead : b;
         if (tile.a_step == 1) {
-            multiply_tap<T, ROWS, VECTORS, true>(acc, row, tile.k, 1, b);
+            multiply_tap<T, ROWS, VECTORS, true>(acc, row, tile.k, 1, b, ahead);
         } else {
-            multiply_tap<T, ROWS, VECTORS, false>(acc, row, tile.k, tile.a_step, b);
+            multiply_tap<T, ROWS, VECTORS, false>(
+                acc, row, tile.k, tile.a_step, b, ahead);
         }
     }
     if (tile.y != nullptr) {
