@@ -147,6 +147,7 @@ lane_row_step(const LaneTile<T>& tile, int64 channel) {
             if (column >= first && column < last) {
                 const Vector right =
                     *reinterpret_cast<const Unaligned*>(x + column * pitch);
+                __builtin_prefetch(x + (column + PIXELS * STRIDE) * pitch);
                 PYCONV_UNROLL
                 for (int s = 0; s < TAPS; ++s) {
                     const int at = column - s;
@@ -162,6 +163,7 @@ lane_row_step(const LaneTile<T>& tile, int64 channel) {
     PYCONV_UNROLL
     for (int i = 0; i < PIXELS; ++i) {
         if (i < tile.pixels) {
+            __builtin_prefetch(out + (i + PIXELS) * tile.acc_pitch, 1);
             *reinterpret_cast<Unaligned*>(out + i * tile.acc_pitch) = acc[i][0];
         }
     }
