@@ -26,15 +26,6 @@ int vectors_of(const ConvProblem& problem, const IsaTable& isa) {
     return problem.k / problem.groups <= lanes_of(problem, isa) ? 1 : 2;
 }
 
-// A 1x1 convolution that reads pixel after pixel, all channels side by side.
-bool is_dense(const ConvProblem& problem) {
-    return volume(problem.kernel) == 1 && problem.x_pitch[1] == 1 &&
-           problem.x_pitch[4] == problem.c && problem.groups == 1 &&
-           std::all_of(problem.stride, problem.stride + 3, [](int64 step) {
-               return step == 1;
-           });
-}
-
 template <class T>
 struct Road {
     const ConvPlan& plan;
@@ -138,51 +129,52 @@ struct Road {
         }
     }
 
-    // Units are (group, group of panels, sample, block of tiles), the last fastest: a
-    // group of panels is read from memory once and stays in L2, a panel stays in L1
-    // over a block. Groups are equally large, or the threads would not have equal work.
+    // Units are (group of panels, sample, block of tiles), the last fastest: a group of
+    // panels is read from memory once and stays in L2, a panel stays in L1 over a
+    // block. Groups are equally large, or the threads would not have equal work.
     void walk(int64 begin, int64 end) const {
         const int64 pixels = volume(problem.output);
         const int64 tiles = ceil_div(pixels, kernels.rows);
         const int64 blocks = ceil_div(tiles, plan.pixel_group);
+        const int64 panels = problem.groups * shape.panels;
+        const int64 size = shape.panel_elements();
         ScratchFrame frame;
         auto* tile = frame.take<PixelTile<T>>(plan.pixel_group);
         for (int64 i = 0; i < plan.pixel_group; ++i) {
             new (tile + i) PixelTile<T>(problem, kernels.rows, frame);
         }
         T* acc = frame.take<T>(kernels.rows * shape.width);
-        const int64 size = shape.panel_elements();
         T* own = packed == nullptr ? frame.take<T>(plan.filter_group * size) : nullptr;
         int64 ready = -1;
         for (int64 unit = begin; unit < end; ++unit) {
             const int64 block = unit % blocks;
             const int64 n = unit / blocks % problem.n;
-            const int64 panels = unit / (blocks * problem.n);
-            const int64 group = panels / panel_groups;
-            const T* sample = x + n * problem.x_pitch[0] +
-                              group * shape.channels * problem.x_pitch[1];
-            const int64 first = block * tiles / blocks;
-            const int64 count = (block + 1) * tiles / blocks - first;
-            for (int64 i = 0; i < count; ++i) {
-                const int64 pixel = (first + i) * kernels.rows;
-                tile[i].aim(
-                    sample, pixel, std::min<int64>(kernels.rows, pixels - pixel));
-            }
-            const int64 at = panels % panel_groups;
-            const int64 from = at * shape.panels / panel_groups;
-            const int64 last = (at + 1) * shape.panels / panel_groups;
-            const int64 all_from = group * shape.panels + from;
-            if (packed == nullptr && panels != ready) {
+            const int64 at = unit / (blocks * problem.n);
+            const int64 from = at * panels / panel_groups;
+            const int64 last = (at + 1) * panels / panel_groups;
+            if (packed == nullptr && at != ready) {
                 for (int64 i = 0; i < last - from; ++i) {
                     pack_filter_panel(
-                        problem, kernels, shape, weight, all_from + i, own + i * size);
+                        problem, kernels, shape, weight, from + i, own + i * size);
                 }
-                ready = panels;
+                ready = at;
             }
-            const T* weights = packed == nullptr ? own : packed + all_from * size;
+            const T* weights = packed == nullptr ? own : packed + from * size;
+            const int64 first = block * tiles / blocks;
+            const int64 count = (block + 1) * tiles / blocks - first;
+            int64 aimed = -1;
             for (int64 panel = from; panel < last; ++panel, weights += size) {
+                const int64 group = panel / shape.panels;
+                const T* sample = x + n * problem.x_pitch[0] +
+                                  group * shape.channels * problem.x_pitch[1];
+                for (int64 i = 0; group != aimed && i < count; ++i) {
+                    const int64 pixel = (first + i) * kernels.rows;
+                    tile[i].aim(
+                        sample, pixel, std::min<int64>(kernels.rows, pixels - pixel));
+                }
+                aimed = group;
                 for (int64 i = 0; i < count; ++i) {
-                    multiply(tile[i], n, group, panel, weights, acc);
+                    multiply(tile[i], n, group, panel % shape.panels, weights, acc);
                 }
             }
         }
@@ -194,12 +186,13 @@ void run_as(const ConvPlan& plan, const ConvTensors& tensors) {
     const ConvProblem& problem = plan.problem;
     const Kernels<T>& kernels = kernels_of<T>(*plan.isa);
     const FilterPanels shape(problem, plan.vectors * kernels.lanes);
-    const int64 panel_groups = ceil_div(shape.panels, plan.filter_group);
+    const int64 panel_groups =
+        ceil_div(problem.groups * shape.panels, plan.filter_group);
     ScratchFrame frame;
     const auto* weight = static_cast<const T*>(tensors.weight);
     const auto* packed = static_cast<const T*>(tensors.packed);
     // With fewer groups than threads, threads would pack the same group.
-    if (packed == nullptr && problem.groups * panel_groups < num_threads()) {
+    if (packed == nullptr && panel_groups < num_threads()) {
         T* scratch = frame.take<T>(shape.elements(problem.groups));
         pack_filter_panels(problem, kernels, shape, weight, plan.parallel, scratch);
         packed = scratch;
@@ -219,8 +212,7 @@ void run_as(const ConvPlan& plan, const ConvTensors& tensors) {
         .packed = packed,
     };
     const int64 tiles = ceil_div(volume(problem.output), kernels.rows);
-    const int64 units =
-        problem.groups * panel_groups * problem.n * ceil_div(tiles, plan.pixel_group);
+    const int64 units = panel_groups * problem.n * ceil_div(tiles, plan.pixel_group);
     parallel_for(units, plan.parallel, [&](int64 begin, int64 end, int) {
         road.walk(begin, end);
     });
@@ -263,7 +255,8 @@ std::string supports(const ConvProblem&) {
 int64 panels_in_l2(
     const ConvProblem& problem, const FilterPanels& shape, const Machine& host) {
     const int64 bytes = shape.panel_elements() * element_bytes(problem.dtype);
-    return std::clamp<int64>(host.l2_bytes / 2 / bytes, 1, shape.panels);
+    return std::clamp<int64>(
+        host.l2_bytes / 2 / bytes, 1, problem.groups * shape.panels);
 }
 
 // Tiles that a panel stays in L1 for: with it there is room for their inputs. A panel
@@ -334,8 +327,8 @@ movement(const ConvProblem& problem, const IsaTable& isa, const Machine& host) {
     const double x = bytes_of_x(problem);
     const double w = bytes_of_weight(problem);
     const double y = bytes_of_y(problem);
-    const double sweeps =
-        static_cast<double>(ceil_div(shape.panels, panels_in_l2(problem, shape, host)));
+    const int64 swept = panels_in_l2(problem, shape, host);
+    const double sweeps = static_cast<double>(ceil_div(shape.panels, swept));
     const double tiles =
         static_cast<double>(problem.n * ceil_div(volume(problem.output), rows));
     // Weights pass from L2 through L1 once a tile; x once per group of panels; packing
@@ -370,11 +363,11 @@ ConvPlan plan(const ConvProblem& problem, const IsaTable& isa, const Machine& ho
     const int vectors = vectors_of(problem, isa);
     const FilterPanels shape(problem, vectors * lanes_of(problem, isa));
     // Few tiles (a 7x7 image, batch 1): smaller groups, so that threads share filters.
-    const int64 tiles =
-        problem.n * problem.groups * ceil_div(volume(problem.output), rows);
+    const int64 tiles = problem.n * ceil_div(volume(problem.output), rows);
     const int64 shares = std::max<int64>(1, ceil_div(16, tiles));
-    const int64 group =
-        std::min(panels_in_l2(problem, shape, host), ceil_div(shape.panels, shares));
+    const int64 group = std::min(
+        panels_in_l2(problem, shape, host),
+        ceil_div(problem.groups * shape.panels, shares));
     return ConvPlan{
         .problem = problem,
         .algorithm = &conv_direct,

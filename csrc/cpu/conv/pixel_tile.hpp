@@ -37,6 +37,15 @@ inline int64 joined_taps(const ConvProblem& problem) {
     return side_by_side ? problem.kernel[2] : 1;
 }
 
+// A 1x1 convolution that reads pixel after pixel, all channels side by side.
+inline bool is_dense(const ConvProblem& problem) {
+    return volume(problem.kernel) == 1 && problem.x_pitch[1] == 1 &&
+           problem.x_pitch[4] == problem.c && problem.groups == 1 &&
+           std::all_of(problem.stride, problem.stride + 3, [](int64 step) {
+               return step == 1;
+           });
+}
+
 template <class T>
 class PixelTile {
   public:
@@ -61,19 +70,27 @@ class PixelTile {
                 for (int64 run = 0; run < run_count_; ++run) {
                     plane[run] = plane_offset(runs_[run], t, r);
                 }
+                if (inside_) {
+                    point_inside(x, plane, tap, everyone);
+                    tap += problem_.kernel[2];
+                    continue;
+                }
                 int64 columns = 0; // behind `tap`, which the same rows have
                 int64 had = 0;
                 for (int64 s = 0; s < problem_.kernel[2]; ++s) {
                     int64 present = 0;
                     for (int64 run = 0; run < run_count_; ++run) {
-                        if (plane[run] != PADDING) {
-                            present |= point(x + plane[run], run, s, tap + columns);
-                        }
+                        present |= plane[run] != PADDING ? rows_at(run, s) : 0;
                     }
                     if (columns > 0 && (present != had || columns == joined_)) {
                         add_segments(tap, columns, had, everyone);
                         tap += columns;
                         columns = 0;
+                    }
+                    for (int64 run = 0; columns == 0 && run < run_count_; ++run) {
+                        if (plane[run] != PADDING) {
+                            point(x + plane[run], run, s, tap);
+                        }
                     }
                     had = present;
                     ++columns;
@@ -128,17 +145,56 @@ class PixelTile {
             for (int64 i = 0; i < run.rows; ++i) {
                 offset_[row + i] = start + i * problem_.y_pitch[4];
             }
-            for (int64 s = 0; s < problem_.kernel[2]; ++s) {
-                spans_[s * max_rows_ + run_count_] = span_of(run, s);
-            }
             row += run.rows;
             pixel.at[2] += run.rows - 1;
             pixel.advance(problem_.output);
             ++run_count_;
         }
+        inside_ = std::all_of(runs_, runs_ + run_count_, [this](const Run& run) {
+            return is_inside(run);
+        });
+        for (int64 run = 0; !inside_ && run < run_count_; ++run) {
+            for (int64 s = 0; s < problem_.kernel[2]; ++s) {
+                spans_[s * max_rows_ + run] = span_of(runs_[run], s);
+            }
+        }
         contiguous_ = true;
         for (int64 i = 1; i < count_; ++i) {
             contiguous_ = contiguous_ && offset_[i] == offset_[0] + i;
+        }
+    }
+
+    // No tap of any row is padding along the last axis: true of most tiles.
+    bool is_inside(const Run& run) const {
+        const int64 first = run.at[2] * problem_.stride[2] - problem_.pad_before[2];
+        const int64 last = first + (run.rows - 1) * problem_.stride[2] +
+                           (problem_.kernel[2] - 1) * problem_.dilation[2];
+        return first >= 0 && last < problem_.input[2];
+    }
+
+    // Points rows at the taps of one kernel row, of which they have all or none.
+    void point_inside(const T* x, const int64* plane, int64 tap, int64 everyone) {
+        const int64 pitch = problem_.x_pitch[4];
+        const int64 step = problem_.stride[2] * pitch;
+        int64 present = 0;
+        for (int64 index = 0; index < run_count_; ++index) {
+            if (plane[index] == PADDING) {
+                continue;
+            }
+            const Run& run = runs_[index];
+            present |= ((int64{1} << run.rows) - 1) << run.row;
+            const int64 first = run.at[2] * problem_.stride[2] - problem_.pad_before[2];
+            for (int64 s = 0; s < problem_.kernel[2]; s += joined_) {
+                const T* at =
+                    x + plane[index] + (first + s * problem_.dilation[2]) * pitch;
+                const T** row = rows_ + (tap + s) * max_rows_ + run.row;
+                for (int64 i = 0; i < run.rows; ++i) {
+                    row[i] = at + i * step;
+                }
+            }
+        }
+        for (int64 s = 0; s < problem_.kernel[2]; s += joined_) {
+            add_segments(tap + s, joined_, present, everyone);
         }
     }
 
@@ -168,9 +224,17 @@ class PixelTile {
                               : d * problem_.x_pitch[2] + h * problem_.x_pitch[3];
     }
 
-    // Points the rows of one run at one tap; the bit of a row in zero padding stays
-    // clear.
-    int64 point(const T* x, int64 index, int64 s, int64 tap) {
+    // Bits of the rows of one run that a tap column meets outside zero padding.
+    int64 rows_at(int64 index, int64 s) const {
+        const Span& span = spans_[s * max_rows_ + index];
+        const auto bits = [](int64 count) { return (int64{1} << count) - 1; };
+        return span.begin < span.end
+                   ? (bits(span.end) & ~bits(span.begin)) << runs_[index].row
+                   : 0;
+    }
+
+    // Points those rows at one tap.
+    void point(const T* x, int64 index, int64 s, int64 tap) {
         const Run& run = runs_[index];
         const Span& span = spans_[s * max_rows_ + index];
         const T** row = rows_ + tap * max_rows_ + run.row;
@@ -179,17 +243,13 @@ class PixelTile {
             for (int64 i = 0; i < run.rows; ++i) {
                 row[i] = x + input_index(problem_, 2, run.at[2] + i, s) * pitch;
             }
-        } else if (span.begin < span.end) {
-            const int64 step = problem_.stride[2] * pitch;
-            const T* at = x + span.first * pitch + span.begin * step;
-            for (int64 i = span.begin; i < span.end; ++i, at += step) {
-                row[i] = at;
-            }
-        } else {
-            return 0;
+            return;
         }
-        const auto bits = [](int64 count) { return (int64{1} << count) - 1; };
-        return (bits(span.end) & ~bits(span.begin)) << run.row;
+        const int64 step = problem_.stride[2] * pitch;
+        const T* at = x + span.first * pitch + span.begin * step;
+        for (int64 i = span.begin; i < span.end; ++i, at += step) {
+            row[i] = at;
+        }
     }
 
     void add_segments(int64 tap, int64 columns, int64 present, int64 everyone) {
@@ -230,6 +290,7 @@ class PixelTile {
     int64 count_ = 0;
     int64 offset_[MAX_TILE_ROWS];
     bool contiguous_ = false;
+    bool inside_ = false;
 };
 
 } // namespace pyconv
