@@ -325,3 +325,27 @@ def test_dtypes_promote() -> None:
     y = pc.conv2d(x, w)
     assert y.dtype == np.float64
     np.testing.assert_array_equal(y, pc.conv2d(x.astype(np.float64), w))
+
+
+@pytest.mark.parametrize(
+    ("x_shape", "w_shape", "groups"),
+    [
+        ((2, 1100, 5, 6), (40, 1100, 3, 3), 1),  # chunks of channels
+        ((1, 160, 13, 14), (33, 160, 9, 9), 1),  # of taps
+        ((1, 6, 50, 48), (20, 6, 45, 41), 1),  # of kernel rows that are one tap
+        ((1, 2200, 4, 5), (66, 1100, 3, 3), 2),
+    ],
+    ids=str,
+)
+def test_sums_too_deep_for_a_cache_are_taken_in_chunks(
+    x_shape: tuple[int, ...], w_shape: tuple[int, ...], groups: int
+) -> None:
+    x, w = normal(x_shape, np.float32, 1), normal(w_shape, np.float32, 2)
+    bias = normal(w_shape[:1], np.float32, 3)
+    options = {"padding": 2, "groups": groups}
+    whole = pc.conv2d(x, w, bias, **options, algorithm="im2col")
+    for order in ORDERS:
+        y = pc.conv2d(in_order(x, order), w, bias, **options, algorithm="direct")
+        np.testing.assert_array_equal(y, whole)
+        layer = pc.Conv2d(w, bias, **options, algorithm="direct")
+        np.testing.assert_array_equal(layer(in_order(x, order)), whole)

@@ -34,11 +34,13 @@ struct ConvPlan {
     ConvProblem problem;
     const ConvAlgorithm* algorithm;
     const IsaTable* isa;
-    int vectors;            // in a register tile's row
-    int64 filter_group;     // filter panels whose weights stay in L2 together
-    int64 pixel_group;      // pixel panels that stay in L2 together (im2col, NCHW)
-    int form = 0;           // which of the algorithm's variants
-    bool staged = false;    // each stage over pixel_group before the next (winograd)
+    int vectors;          // in a register tile's row
+    int64 filter_group;   // filter panels whose weights stay in L2 together
+    int64 pixel_group;    // pixel panels that stay in L2 together (im2col, NCHW)
+    int form = 0;         // which of the algorithm's variants
+    bool staged = false;  // each stage over pixel_group before the next (winograd)
+    int64 chunk_taps = 0; // of the sum that is taken at a time (direct)
+    int64 chunk_channels = 0;
     bool parallel;          // worth the cost of waking a thread
     Blocking blocking;      // the numbers above, by name
     int64 workspace_bytes;  // scratch of a call: what is shared, and one thread's own

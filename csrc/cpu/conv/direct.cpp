@@ -4,12 +4,14 @@
 // channels in registers and stored once. Input pixels are reached through pointers
 // (pixel_tile.hpp), in any memory order; only the weights are rearranged into panels,
 // by a layer once, by a call when it comes to them. Panels are grouped so that a group
-// stays in L2 while all pixels pass.
+// stays in L2 while all pixels pass; very deep sums are taken in chunks
+// (direct_blocking.hpp).
 // Source: Georganas et al. 2018 (arXiv 1808.05567), Zhang et al. 2018 (arXiv
 // 1809.10170), Dukhan 2019 (arXiv 1907.02129) for the indirection.
 #include "core/memory.hpp"
 #include "core/threads.hpp"
 #include "cpu/algorithm.hpp"
+#include "cpu/conv/direct_blocking.hpp"
 #include "cpu/conv/filter_panels.hpp"
 #include "cpu/conv/model.hpp"
 #include "cpu/conv/pixel_tile.hpp"
@@ -21,10 +23,13 @@
 namespace pyconv {
 namespace {
 
-// One vector of filters where they all fit in it, else two.
-int vectors_of(const ConvProblem& problem, const IsaTable& isa) {
-    return problem.k / problem.groups <= lanes_of(problem, isa) ? 1 : 2;
-}
+// A part of the sum of products.
+struct Chunk {
+    int64 tap;
+    int64 taps;
+    int64 channel;
+    int64 channels;
+};
 
 template <class T>
 struct Road {
@@ -71,15 +76,35 @@ struct Road {
         int64 panel,
         const T* weights,
         T* acc) const {
+        const int64 filter = group * shape.filters + panel * shape.width;
+        T* start = y + n * problem.y_pitch[0] + filter * problem.y_pitch[1];
+        prefetch_for_store(start, tile);
+        const bool finishes = finishes_in_registers(tile, panel * shape.width);
+        if (!finishes && !tile.starts_whole()) {
+            clear(tile, acc);
+        }
+        sum(tile,
+            weights,
+            {0, shape.taps, 0, shape.channels},
+            !tile.starts_whole(),
+            acc,
+            finishes ? start : nullptr,
+            filter);
+        if (!finishes) {
+            store(tile, n, group, panel, acc);
+        }
+    }
+
+    void clear(const PixelTile<T>& tile, T* acc) const {
+        std::fill(acc, acc + tile.row_count() * shape.width, T(0));
+    }
+
+    void
+    store(const PixelTile<T>& tile, int64 n, int64 group, int64 panel, const T* acc)
+        const {
         const int64 first = panel * shape.width;
         const int64 filter = group * shape.filters + first;
         const int64 start = n * problem.y_pitch[0] + filter * problem.y_pitch[1];
-        prefetch_for_store(y + start, tile);
-        if (finishes_in_registers(tile, first)) {
-            sum(tile, weights, acc, y + start, filter);
-            return;
-        }
-        sum(tile, weights, acc, nullptr, 0);
         kernels.store_tile(
             StoreTile<T>{
                 .acc = acc,
@@ -97,25 +122,42 @@ struct Road {
             });
     }
 
-    void sum(const PixelTile<T>& tile, const T* weights, T* acc, T* start, int64 filter)
-        const {
+    // Adds a chunk of the sum to acc; or, with `start`, finishes the whole of it.
+    void
+    sum(const PixelTile<T>& tile,
+        const T* weights,
+        const Chunk& chunk,
+        bool accumulate,
+        T* acc,
+        T* start,
+        int64 filter) const {
         // A 1x1 tile's rows follow one another, and the next tile's follow them.
         const T* ahead =
             dense ? tile.rows()[0] + tile.row_count() * shape.channels : nullptr;
-        bool accumulate = !tile.starts_whole();
-        if (accumulate) {
-            std::fill(acc, acc + tile.row_count() * shape.width, T(0));
-        }
         const int64 tap_pitch = shape.channels * shape.width;
         for (int64 i = 0; i < tile.segment_count(); ++i) {
             const TileSegment& segment = tile.segment(i);
+            const int64 tap = std::max(segment.tap, chunk.tap);
+            const int64 end = std::min(
+                segment.tap + segment.taps * segment.columns, chunk.tap + chunk.taps);
+            if (tap >= end) {
+                continue;
+            }
+            const T* const* rows = tile.rows() + tap * kernels.rows + segment.row;
+            const T* moved[MAX_TILE_ROWS];
+            if (chunk.channel > 0) {
+                for (int64 row = 0; row < segment.rows; ++row) {
+                    moved[row] = rows[row] + chunk.channel * problem.x_pitch[1];
+                }
+                rows = moved;
+            }
             kernels.gemm_tile[plan.vectors - 1][segment.rows - 1](GemmTile<T>{
-                .taps = segment.taps,
-                .a = tile.rows() + segment.tap * kernels.rows + segment.row,
+                .taps = (end - tap) / segment.columns,
+                .a = rows,
                 .a_tap_pitch = segment.columns * kernels.rows,
-                .k = segment.columns * shape.channels,
+                .k = segment.columns * chunk.channels,
                 .a_step = problem.x_pitch[1],
-                .b = weights + segment.tap * tap_pitch,
+                .b = weights + tap * tap_pitch + chunk.channel * shape.width,
                 .b_tap_pitch = segment.columns * tap_pitch,
                 .acc = acc + segment.row * shape.width,
                 .accumulate = accumulate,
@@ -129,12 +171,61 @@ struct Road {
         }
     }
 
+    bool in_chunks() const {
+        return plan.chunk_taps < shape.taps || plan.chunk_channels < shape.channels;
+    }
+
+    // A block of tiles times the panels [from, end) of one group.
+    void multiply_block(
+        const PixelTile<T>* tile,
+        int64 count,
+        int64 n,
+        int64 from,
+        int64 end,
+        const T* weights,
+        T* acc) const {
+        const int64 group = from / shape.panels;
+        const int64 size = shape.panel_elements();
+        const int64 first = from % shape.panels;
+        const int64 panels = end - from;
+        if (!in_chunks()) {
+            for (int64 panel = 0; panel < panels; ++panel) {
+                for (int64 i = 0; i < count; ++i) {
+                    multiply(
+                        tile[i], n, group, first + panel, weights + panel * size, acc);
+                }
+            }
+            return;
+        }
+        const int64 waiting = kernels.rows * shape.width;
+        for (int64 i = 0; i < panels * count; ++i) {
+            clear(tile[i % count], acc + i * waiting);
+        }
+        Chunk chunk{};
+        for (; chunk.tap < shape.taps; chunk.tap += chunk.taps) {
+            chunk.taps = std::min(plan.chunk_taps, shape.taps - chunk.tap);
+            for (chunk.channel = 0; chunk.channel < shape.channels;
+                 chunk.channel += chunk.channels) {
+                chunk.channels =
+                    std::min(plan.chunk_channels, shape.channels - chunk.channel);
+                for (int64 i = 0; i < panels * count; ++i) {
+                    const T* panel = weights + i / count * size;
+                    T* to = acc + i * waiting;
+                    sum(tile[i % count], panel, chunk, true, to, nullptr, 0);
+                }
+            }
+        }
+        for (int64 i = 0; i < panels * count; ++i) {
+            store(tile[i % count], n, group, first + i / count, acc + i * waiting);
+        }
+    }
+
     // Units are (group of panels, sample, block of tiles), the last fastest: a group of
     // panels is read from memory once and stays in L2, a panel stays in L1 over a
     // block. Groups are equally large, or the threads would not have equal work.
     void walk(int64 begin, int64 end) const {
-        const int64 pixels = volume(problem.output);
-        const int64 tiles = ceil_div(pixels, kernels.rows);
+        const TileCut cut(problem, kernels.rows);
+        const int64 tiles = cut.count();
         const int64 blocks = ceil_div(tiles, plan.pixel_group);
         const int64 panels = problem.groups * shape.panels;
         const int64 size = shape.panel_elements();
@@ -143,7 +234,8 @@ struct Road {
         for (int64 i = 0; i < plan.pixel_group; ++i) {
             new (tile + i) PixelTile<T>(problem, kernels.rows, frame);
         }
-        T* acc = frame.take<T>(kernels.rows * shape.width);
+        const int64 waiting = in_chunks() ? plan.filter_group * plan.pixel_group : 1;
+        T* acc = frame.take<T>(waiting * kernels.rows * shape.width);
         T* own = packed == nullptr ? frame.take<T>(plan.filter_group * size) : nullptr;
         int64 ready = -1;
         for (int64 unit = begin; unit < end; ++unit) {
@@ -162,20 +254,18 @@ struct Road {
             const T* weights = packed == nullptr ? own : packed + from * size;
             const int64 first = block * tiles / blocks;
             const int64 count = (block + 1) * tiles / blocks - first;
-            int64 aimed = -1;
-            for (int64 panel = from; panel < last; ++panel, weights += size) {
+            for (int64 panel = from; panel < last;) {
                 const int64 group = panel / shape.panels;
+                const int64 stop = std::min(last, (group + 1) * shape.panels);
                 const T* sample = x + n * problem.x_pitch[0] +
                                   group * shape.channels * problem.x_pitch[1];
-                for (int64 i = 0; group != aimed && i < count; ++i) {
-                    const int64 pixel = (first + i) * kernels.rows;
-                    tile[i].aim(
-                        sample, pixel, std::min<int64>(kernels.rows, pixels - pixel));
-                }
-                aimed = group;
                 for (int64 i = 0; i < count; ++i) {
-                    multiply(tile[i], n, group, panel % shape.panels, weights, acc);
+                    const int64 pixel = cut.first(first + i);
+                    tile[i].aim(sample, pixel, cut.first(first + i + 1) - pixel);
                 }
+                multiply_block(
+                    tile, count, n, panel, stop, weights + (panel - from) * size, acc);
+                panel = stop;
             }
         }
     }
@@ -211,7 +301,7 @@ void run_as(const ConvPlan& plan, const ConvTensors& tensors) {
         .weight = weight,
         .packed = packed,
     };
-    const int64 tiles = ceil_div(volume(problem.output), kernels.rows);
+    const int64 tiles = TileCut(problem, kernels.rows).count();
     const int64 units = panel_groups * problem.n * ceil_div(tiles, plan.pixel_group);
     parallel_for(units, plan.parallel, [&](int64 begin, int64 end, int) {
         road.walk(begin, end);
@@ -251,93 +341,6 @@ std::string supports(const ConvProblem&) {
     return "";
 }
 
-// Panels whose weights fill half of L2: the other half is for the input and the output.
-int64 panels_in_l2(
-    const ConvProblem& problem, const FilterPanels& shape, const Machine& host) {
-    const int64 bytes = shape.panel_elements() * element_bytes(problem.dtype);
-    return std::clamp<int64>(
-        host.l2_bytes / 2 / bytes, 1, problem.groups * shape.panels);
-}
-
-// Tiles that a panel stays in L1 for: with it there is room for their inputs. A panel
-// that does not fit streams from L2, and more tiles would be no help.
-int64 tiles_in_block(
-    const ConvProblem& problem,
-    const FilterPanels& shape,
-    const Machine& host,
-    int rows) {
-    const int64 bytes = element_bytes(problem.dtype);
-    const int64 room = host.l1_bytes * 3 / 4 - shape.panel_elements() * bytes;
-    return std::clamp<int64>(room / (rows * shape.depth() * bytes), 1, 8);
-}
-
-double cost_us(const ConvProblem& problem, const IsaTable& isa, const Machine& host) {
-    const int rows = tile_rows(problem, isa);
-    const int vectors = vectors_of(problem, isa);
-    const FilterPanels shape(problem, vectors * lanes_of(problem, isa));
-    const int64 pixels = volume(problem.output);
-    const double samples = static_cast<double>(problem.n * problem.groups);
-    const double tiles = samples * static_cast<double>(ceil_div(pixels, rows));
-    // A tail of fewer rows than four leaves the multipliers waiting for sums.
-    const int64 tail = pixels % rows;
-    const double all_rows =
-        samples *
-        static_cast<double>(pixels - tail + (tail > 0 ? std::max<int64>(tail, 4) : 0));
-    const double taps = static_cast<double>(shape.taps);
-    const double loops = taps / static_cast<double>(joined_taps(problem));
-    const double panels = static_cast<double>(shape.panels);
-    // Two multiply-adds a cycle, then the way out; a tap reloads its row pointers and
-    // starts a loop.
-    const double store = problem.y_pitch[1] == 1 ? 3.5 : 9.0;
-    const double row_cycles =
-        vectors *
-        (static_cast<double>(shape.depth()) * inside_share(problem) / 2.0 + store);
-    // Channels apart: every one is a line, and often a page, of its own for each kernel
-    // row of each tile.
-    const double bytes = static_cast<double>(element_bytes(problem.dtype));
-    const bool far = bytes_of_x(problem) / static_cast<double>(problem.n) >
-                     0.5 * static_cast<double>(host.l2_bytes);
-    const double lines = problem.x_pitch[1] == 1
-                             ? 0.0
-                             : static_cast<double>(shape.channels) * taps /
-                                   static_cast<double>(problem.kernel[2]) *
-                                   (far ? 40.0 : 15.0);
-    // Weights that do not stay in L2 are seen to arrive.
-    const double weights = static_cast<double>(shape.elements(problem.groups)) * bytes;
-    const double stream =
-        weights > 0.5 * static_cast<double>(host.l2_bytes) ? weights / 16.0 : 0.0;
-    const double cycles =
-        panels * (all_rows * row_cycles + tiles * (loops * 16.0 + 30.0)) +
-        tiles * (taps * rows * 0.8 + lines + 60.0) + stream + 500.0;
-    return shared_us(0.93 * cycles, problem, host);
-}
-
-double pack_us(const ConvProblem& problem, const IsaTable& isa, const Machine& host) {
-    const FilterPanels shape(
-        problem, vectors_of(problem, isa) * lanes_of(problem, isa));
-    return packing_us(
-        static_cast<double>(shape.elements(problem.groups)), problem, host);
-}
-
-Movement
-movement(const ConvProblem& problem, const IsaTable& isa, const Machine& host) {
-    const int rows = tile_rows(problem, isa);
-    const FilterPanels shape(
-        problem, vectors_of(problem, isa) * lanes_of(problem, isa));
-    const double x = bytes_of_x(problem);
-    const double w = bytes_of_weight(problem);
-    const double y = bytes_of_y(problem);
-    const int64 swept = panels_in_l2(problem, shape, host);
-    const double sweeps = static_cast<double>(ceil_div(shape.panels, swept));
-    const double tiles =
-        static_cast<double>(problem.n * ceil_div(volume(problem.output), rows));
-    // Weights pass from L2 through L1 once a tile; x once per group of panels; packing
-    // reads w and writes the panels, which stay in L2.
-    const double l1 = w * (tiles + 2.0) + x * sweeps + y;
-    const double l2 = w + x * sweeps + y;
-    return layered(2.0 * products_of(problem), l1, l2, x + w + y, x + w + y, host);
-}
-
 ConvPlan plan(const ConvProblem& problem, const IsaTable& isa, const Machine& host);
 
 } // namespace
@@ -348,9 +351,9 @@ const ConvAlgorithm conv_direct{
     .summary = "register tiles over pointers to the input, nothing materialised",
     .rounding = "direct",
     .supports = supports,
-    .cost_us = cost_us,
-    .movement = movement,
-    .pack_us = pack_us,
+    .cost_us = direct_us,
+    .movement = direct_movement,
+    .pack_us = direct_pack_us,
     .plan = plan,
     .pack = pack,
     .run = run,
@@ -359,31 +362,28 @@ const ConvAlgorithm conv_direct{
 namespace {
 
 ConvPlan plan(const ConvProblem& problem, const IsaTable& isa, const Machine& host) {
-    const int rows = tile_rows(problem, isa);
-    const int vectors = vectors_of(problem, isa);
-    const FilterPanels shape(problem, vectors * lanes_of(problem, isa));
-    // Few tiles (a 7x7 image, batch 1): smaller groups, so that threads share filters.
-    const int64 tiles = problem.n * ceil_div(volume(problem.output), rows);
-    const int64 shares = std::max<int64>(1, ceil_div(16, tiles));
-    const int64 group = std::min(
-        panels_in_l2(problem, shape, host),
-        ceil_div(problem.groups * shape.panels, shares));
+    const DirectBlocking blocking(problem, isa, host);
+    const FilterPanels& shape = blocking.shape;
+    const int64 packed = shape.elements(problem.groups) * element_bytes(problem.dtype);
     return ConvPlan{
         .problem = problem,
         .algorithm = &conv_direct,
         .isa = &isa,
-        .vectors = vectors,
-        .filter_group = group,
-        .pixel_group = tiles_in_block(problem, shape, host, rows),
+        .vectors = blocking.vectors,
+        .filter_group = blocking.panels,
+        .pixel_group = blocking.tiles,
+        .chunk_taps = blocking.taps,
+        .chunk_channels = blocking.channels,
         .parallel = products_of(problem) > PARALLEL_PRODUCTS,
         .blocking =
-            {{"mr", rows},
+            {{"mr", tile_rows(problem, isa)},
              {"nr", shape.width},
-             {"filter_panels", group},
-             {"tiles", tiles_in_block(problem, shape, host, rows)}},
-        .workspace_bytes =
-            shape.elements(problem.groups) * element_bytes(problem.dtype),
-        .packed_bytes = shape.elements(problem.groups) * element_bytes(problem.dtype),
+             {"filter_panels", blocking.panels},
+             {"tiles", blocking.tiles},
+             {"chunk_taps", blocking.taps},
+             {"chunk_channels", blocking.channels}},
+        .workspace_bytes = packed,
+        .packed_bytes = packed,
         .packing = "panels of " + std::to_string(shape.width),
     };
 }

@@ -29,13 +29,45 @@ struct TileSegment {
     int64 rows;
 };
 
-// Taps along W that a tile may read as one.
+// Taps along W that a tile reads as one: loops over more channels are long enough.
 inline int64 joined_taps(const ConvProblem& problem) {
+    constexpr int64 LONG_ENOUGH = 256;
     const bool side_by_side = problem.x_pitch[1] == 1 && problem.dilation[2] == 1 &&
                               problem.x_pitch[4] == problem.c / problem.groups &&
                               problem.padding_mode == PAD_ZEROS;
-    return side_by_side ? problem.kernel[2] : 1;
+    return side_by_side && problem.x_pitch[4] * problem.kernel[2] <= LONG_ENOUGH
+               ? problem.kernel[2]
+               : 1;
 }
+
+// How an output is cut into tiles: within its lines where that fills the tiles well, so
+// that fewer of them meet the padding; else across them.
+class TileCut {
+  public:
+    TileCut(const ConvProblem& problem, int64 rows)
+        : pixels_(volume(problem.output)), line_(problem.output[2]), rows_(rows),
+          parts_(ceil_div(line_, rows)) {
+        if (volume(problem.kernel) == 1 || 4 * line_ < 3 * parts_ * rows) {
+            parts_ = 0;
+        }
+    }
+
+    int64 count() const {
+        return parts_ == 0 ? ceil_div(pixels_, rows_) : pixels_ / line_ * parts_;
+    }
+
+    // The first pixel of a tile; that of the tile behind the last is behind the last.
+    int64 first(int64 tile) const {
+        return parts_ == 0 ? std::min(tile * rows_, pixels_)
+                           : tile / parts_ * line_ + tile % parts_ * line_ / parts_;
+    }
+
+  private:
+    int64 pixels_;
+    int64 line_;
+    int64 rows_;
+    int64 parts_; // of a line; 0: tiles lie across lines
+};
 
 // A 1x1 convolution that reads pixel after pixel, all channels side by side.
 inline bool is_dense(const ConvProblem& problem) {
