@@ -92,9 +92,16 @@ double form_cycles(
     double stream = u_bytes / (stay ? L3_STREAM : MEMORY_STREAM);
     double between = 0.0;
     if (schedule.staged) {
-        // V and M are written, which is a read as well, and read again.
-        between = 3.0 * (v_bytes + m_bytes) / L3_STREAM +
-                  STAGE_CYCLES / static_cast<double>(schedule.tiles);
+        // V and M are written, which is a read as well, and read again; V of a point
+        // once a panel, where it does not stay in L2.
+        const double in_block = static_cast<double>(schedule.tiles);
+        const bool beyond =
+            in_block * (v_bytes + m_bytes) > 0.75 * static_cast<double>(host.l3_bytes);
+        between = 3.0 * (v_bytes + m_bytes) / (beyond ? MEMORY_STREAM : L3_STREAM) +
+                  STAGE_CYCLES / in_block;
+        if (in_block * v_bytes / points > 0.75 * static_cast<double>(host.l2_bytes)) {
+            stream += panels * v_bytes / L3_STREAM;
+        }
     } else if (
         static_cast<double>(schedule.tiles) * v_bytes + u_all / panels >
         static_cast<double>(host.l2_bytes)) {

@@ -154,6 +154,10 @@ winograd_filter_line(const V (&g)[TAPS], V (&out)[POINTS]) {
     }
 }
 
+// Vectors that what is written or read next is fetched ahead of: V, M and U are as many
+// streams as there are points, more than the hardware follows.
+constexpr int AHEAD_VECTORS = 4;
+
 // One vector of channels of one tile: a column at a time, then a row at a time.
 template <class T, int PH, int PW, class Load>
 inline __attribute__((always_inline)) void
@@ -185,7 +189,9 @@ winograd_input_vector(const Load& load, T* v, int64 v_pitch) {
         winograd_input_line<T, PW>(half[i], out);
         PYCONV_UNROLL
         for (int j = 0; j < PW; ++j) {
-            *reinterpret_cast<Unaligned*>(v + (i * PW + j) * v_pitch) = out[j];
+            T* to = v + (i * PW + j) * v_pitch;
+            __builtin_prefetch(to + AHEAD_VECTORS * Simd<T>::LANES, 1);
+            *reinterpret_cast<Unaligned*>(to) = out[j];
         }
     }
 }
@@ -226,8 +232,9 @@ void winograd_output(const WinogradOutput<T>& tile) {
             Vector column[PH];
             PYCONV_UNROLL
             for (int i = 0; i < PH; ++i) {
-                column[i] = *reinterpret_cast<const Vector*>(
-                    tile.m + (i * PW + j) * tile.m_pitch + lane);
+                const T* from = tile.m + (i * PW + j) * tile.m_pitch + lane;
+                __builtin_prefetch(from + AHEAD_VECTORS / 2 * tile.width);
+                column[i] = *reinterpret_cast<const Vector*>(from);
             }
             if constexpr (PH > 1) {
                 Vector out[MH];
@@ -287,6 +294,7 @@ void winograd_filter(const WinogradFilter<T>& panel) {
             winograd_filter_line<PW, TAPS_W>(half[i], out);
             for (int j = 0; j < PW; ++j) {
                 T* u = panel.u + (i * PW + j) * panel.u_pitch + lane;
+                __builtin_prefetch(u + AHEAD_VECTORS * panel.width, 1);
                 const Narrow rounded = __builtin_convertvector(out[j], Narrow);
                 __builtin_memcpy(u, &rounded, sizeof(rounded));
             }
