@@ -297,10 +297,9 @@ double cost_us(const ConvProblem& problem, const IsaTable& isa, const Machine& h
 }
 
 double pack_us(const ConvProblem& problem, const IsaTable&, const Machine& host) {
-    return packing_us(
-        bytes_of_weight(problem) / static_cast<double>(element_bytes(problem.dtype)),
-        problem,
-        host);
+    const double elements =
+        bytes_of_weight(problem) / static_cast<double>(element_bytes(problem.dtype));
+    return packing_us(packing_ahead_cycles(elements, problem, host), problem, host);
 }
 
 Movement

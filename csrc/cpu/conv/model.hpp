@@ -81,16 +81,22 @@ shared_us(double cycles, const ConvProblem& problem, const Machine& host) {
     return alone / static_cast<double>(host.cores) + FORK_JOIN_US;
 }
 
-// Rearranging weights into `elements` elements, in cycles each: measured, beyond a
-// cache's worth the scattered writes go to memory.
+// Cycles spent rearranging weights, as microseconds of the machine.
 inline double
-packing_us(double elements, const ConvProblem& problem, const Machine& host) {
-    const bool cached = elements * static_cast<double>(element_bytes(problem.dtype)) <
-                        static_cast<double>(host.l2_bytes);
-    const double alone = (cached ? 1.8 : 4.0) * elements / (NOMINAL_GHZ * 1e3);
+packing_us(double cycles, const ConvProblem& problem, const Machine& host) {
+    const double alone = cycles / (NOMINAL_GHZ * 1e3);
     return products_of(problem) < PARALLEL_PRODUCTS
                ? alone
                : alone / static_cast<double>(host.cores);
+}
+
+// Rearranging all weights before they are used, in cycles: measured, beyond a cache's
+// worth the scattered writes go to memory.
+inline double
+packing_ahead_cycles(double elements, const ConvProblem& problem, const Machine& host) {
+    const bool cached = elements * static_cast<double>(element_bytes(problem.dtype)) <
+                        static_cast<double>(host.l2_bytes);
+    return (cached ? 1.8 : 4.0) * elements;
 }
 
 // l1: swept from L2. l2: swept from beyond L2 unless `resident` bytes stay there; dram:

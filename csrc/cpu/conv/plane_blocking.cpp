@@ -267,7 +267,7 @@ double
 planes_pack_us(const ConvProblem& problem, const IsaTable&, const Machine& host) {
     const double elements =
         as_double(problem.k * (problem.c / problem.groups) * volume(problem.kernel));
-    return packing_us(elements, problem, host);
+    return packing_us(packing_ahead_cycles(elements, problem, host), problem, host);
 }
 
 Movement
