@@ -71,11 +71,13 @@ class TileCut {
 
 // A 1x1 convolution that reads pixel after pixel, all channels side by side.
 inline bool is_dense(const ConvProblem& problem) {
-    return volume(problem.kernel) == 1 && problem.x_pitch[1] == 1 &&
-           problem.x_pitch[4] == problem.c && problem.groups == 1 &&
-           std::all_of(problem.stride, problem.stride + 3, [](int64 step) {
-               return step == 1;
-           });
+    return volume(problem.kernel) == 1 && problem.groups == 1 &&
+           problem.x_pitch[1] == 1 && problem.x_pitch[4] == problem.c &&
+           std::all_of(
+               problem.stride,
+               problem.stride + 3,
+               [](int64 step) { return step == 1; }) &&
+           std::equal(problem.input, problem.input + 3, problem.output); // no padding
 }
 
 template <class T>
