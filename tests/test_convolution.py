@@ -10,6 +10,8 @@ import pytest
 
 import pyconv as pc
 from pyconv import _core
+from pyconv.cpu import CPU
+from pyconv.planning import choose
 from tests import oracle
 from tests.cases import (
     ACTIVATIONS,
@@ -325,6 +327,37 @@ def test_dtypes_promote() -> None:
     y = pc.conv2d(x, w)
     assert y.dtype == np.float64
     np.testing.assert_array_equal(y, pc.conv2d(x.astype(np.float64), w))
+
+
+# In windows where the filters stay in L2, ahead where they pass in parts.
+@pytest.mark.parametrize(
+    ("x_shape", "w_shape", "options"),
+    [
+        ((1, 96, 30, 28), (64, 96, 3, 3), {"padding": 1}),
+        ((3, 64, 17, 19), (40, 64, 3, 3), {"padding": 2}),
+        ((2, 96, 20, 20), (96, 48, 3, 3), {"groups": 2}),
+        ((1, 96, 90, 90), (40, 96, 1, 1), {"stride": (3, 2)}),
+        ((1, 128, 9, 9), (256, 128, 3, 3), {"padding": 1}),
+        ((1, 256, 14, 14), (512, 256, 1, 1), {"stride": 2}),
+        ((1, 128, 9, 9), (512, 64, 3, 3), {"groups": 2, "padding": 1}),
+        ((1, 64, 4, 6, 7), (160, 64, 3, 3, 3), {"padding": 1}),
+    ],
+)
+def test_channels_apart_are_turned_for_direct_and_nothing_shows(
+    x_shape: tuple[int, ...], w_shape: tuple[int, ...], options: dict[str, Any]
+) -> None:
+    x, w = normal(x_shape, np.float32, 1), normal(w_shape, np.float32, 2)
+    function = pc.conv3d if x.ndim == 5 else pc.conv2d
+    for mode in (
+        ("zeros", "reflect", "circular") if "padding" in options else ("zeros",)
+    ):
+        given = options | {"padding_mode": mode}
+        problem = pc.explain(function, x, w, **given).problem
+        blocking = dict(choose(problem, CPU, "direct").plan.blocking)
+        assert blocking["turned_blocks"] + blocking["turned_ahead"] > 0
+        expected = function(in_order(x, "last"), w, **given, algorithm="direct")
+        y = function(x, w, **given, algorithm="direct")
+        np.testing.assert_array_equal(y, expected)
 
 
 @pytest.mark.parametrize(

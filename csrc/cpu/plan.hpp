@@ -41,8 +41,10 @@ struct ConvPlan {
     bool staged = false;  // each stage over pixel_group before the next (winograd)
     int64 chunk_taps = 0; // of the sum that is taken at a time (direct)
     int64 chunk_channels = 0;
-    bool parallel;          // worth the cost of waking a thread
-    Blocking blocking;      // the numbers above, by name
+    int64 turned_blocks = 0;   // blocks of pixels whose input is turned together
+    bool turned_ahead = false; // all of the input, before the first
+    bool parallel;             // worth the cost of waking a thread
+    Blocking blocking;         // the numbers above, by name
     int64 workspace_bytes;  // scratch of a call: what is shared, and one thread's own
     int64 packed_bytes = 0; // of the packed weights; 0: nothing to keep
     std::string packing{};  // names their order: plans of one layer may share them

@@ -3,6 +3,7 @@
 
 #include "cpu/conv/model.hpp"
 #include "cpu/conv/pixel_tile.hpp"
+#include "cpu/conv/turned_input.hpp"
 #include "cpu/isa/registry.hpp"
 
 #include <algorithm>
@@ -15,11 +16,70 @@ namespace {
 constexpr int64 CHUNK = 512;
 // Tiles that a chunk of weights is read for.
 constexpr int64 CHUNK_TILES = 8;
+// Units of work, at the least.
+constexpr int64 SHARES = 16;
+// The share of L2 that a window of turned input may take.
+constexpr double WINDOW = 0.25;
+// Cycles an element takes to be turned: measured, from L3.
+constexpr double TURNING = 1.6;
+constexpr double TURNING_AHEAD = 3.0;
+constexpr double LINE_BYTES = 64.0;
 
 // One vector of filters where they all fit in it, else two.
 int vectors_of(const ConvProblem& problem, const IsaTable& isa) {
     return problem.k / problem.groups <= lanes_of(problem, isa) ? 1 : 2;
 }
+
+// What reaching channels that lie apart costs, in cycles of the whole problem: as they
+// lie, or turned in windows of blocks of tiles, or turned ahead.
+struct Reaching {
+    int64 window; // in blocks
+    int64 window_elements;
+    double apart;
+    double in_windows;
+    double ahead;
+
+    Reaching(
+        const ConvProblem& problem,
+        const DirectBlocking& blocking,
+        int rows,
+        const Machine& host) {
+        const TileCut cut(problem, rows);
+        const int64 blocks = ceil_div(cut.count(), blocking.tiles);
+        const auto met = [&](int64 size) {
+            // A window from the middle: the first ones meet padding.
+            const int64 begin = std::min(blocks / size / 2 * size, blocks - 1);
+            const int64 end = std::min(begin + size, blocks);
+            const int64 first = cut.first(begin * cut.count() / blocks);
+            const int64 last = cut.first(end * cut.count() / blocks);
+            return met_by(problem, first, last - first);
+        };
+        const double bytes = static_cast<double>(element_bytes(problem.dtype));
+        const double room = WINDOW * static_cast<double>(host.l2_bytes) / bytes;
+        const int64 samples = problem.n * problem.groups;
+        window = std::min(blocks, ceil_div(blocks * samples, SHARES));
+        while (window > 1 && turned_elements(problem, met(window)) > room) {
+            window = ceil_div(window, 2);
+        }
+        const int64 windows = ceil_div(blocks, window);
+        window = ceil_div(blocks, windows);
+        const double all = static_cast<double>(samples);
+        in_windows = TURNING * all * turned_elements(problem, met(window)) *
+                     static_cast<double>(windows);
+        ahead = TURNING_AHEAD * all * turned_elements(problem, met(blocks));
+        window_elements = blocking.shape.channels * volume(met(window).extent);
+        // Every channel is a line, and often a page, of its own for each kernel row of
+        // each tile, for every part of the panels anew.
+        const bool far = bytes_of_x(problem) / static_cast<double>(problem.n) >
+                         0.5 * static_cast<double>(host.l2_bytes);
+        const double line =
+            static_cast<double>(rows * problem.stride[2]) * bytes / LINE_BYTES;
+        const int64 lines = problem.kernel[0] * problem.kernel[1] * cut.count() *
+                            ceil_div(blocking.shape.panels, blocking.panels);
+        apart = all * static_cast<double>(lines * blocking.shape.channels) *
+                std::max(1.0, line) * (far ? 60.0 : 15.0);
+    }
+};
 
 } // namespace
 
@@ -27,7 +87,8 @@ DirectBlocking::DirectBlocking(
     const ConvProblem& problem, const IsaTable& isa, const Machine& host)
     : shape(problem, vectors_of(problem, isa) * lanes_of(problem, isa)),
       vectors(vectors_of(problem, isa)), panels(problem.groups * shape.panels),
-      tiles(1), taps(shape.taps), channels(shape.channels) {
+      tiles(1), taps(shape.taps), channels(shape.channels), turned_blocks(0),
+      turned_elements(0), turned_ahead(false) {
     const int rows = tile_rows(problem, isa);
     const int64 bytes = element_bytes(problem.dtype);
     const int64 panel_bytes = shape.panel_elements() * bytes;
@@ -41,7 +102,8 @@ DirectBlocking::DirectBlocking(
         tiles = std::clamp<int64>(room / (rows * shape.depth() * bytes), 1, 8);
     } else {
         channels = ceil_div(shape.channels, ceil_div(shape.channels, CHUNK));
-        const int64 joined = joined_taps(problem);
+        const int64 joined =
+            joined_taps(can_turn(problem) ? turned_problem(problem) : problem);
         taps = std::clamp(CHUNK / shape.channels / joined * joined, joined, shape.taps);
         tiles = std::min(CHUNK_TILES, all_tiles);
         const int64 waiting = tiles * rows * shape.width * bytes;
@@ -49,8 +111,26 @@ DirectBlocking::DirectBlocking(
     }
     // Few tiles (a 7x7 image, batch 1): fewer panels, so that threads share filters.
     const int64 blocks = problem.n * ceil_div(all_tiles, tiles);
-    const int64 shares = std::max<int64>(1, ceil_div(16, blocks));
+    const int64 shares = std::max<int64>(1, ceil_div(SHARES, blocks));
     panels = std::min(panels, ceil_div(problem.groups * shape.panels, shares));
+    if (can_turn(problem)) {
+        const Reaching reaching(problem, *this, rows, host);
+        const bool at_once = panels >= shape.panels;
+        const double turned = at_once ? reaching.in_windows : reaching.ahead;
+        if (turned < reaching.apart) {
+            turned_ahead = !at_once;
+            turned_blocks = at_once ? reaching.window : 0;
+            turned_elements = at_once ? reaching.window_elements
+                                      : problem.n * problem.c * volume(problem.input);
+            panels = at_once ? shape.panels : panels;
+        }
+    }
+}
+
+ConvProblem DirectBlocking::seen(const ConvProblem& problem) const {
+    return turned_ahead        ? turned_problem(problem)
+           : turned_blocks > 0 ? turned_problem(problem, InputBox{})
+                               : problem;
 }
 
 double direct_us(const ConvProblem& problem, const IsaTable& isa, const Machine& host) {
@@ -66,7 +146,8 @@ double direct_us(const ConvProblem& problem, const IsaTable& isa, const Machine&
         samples *
         static_cast<double>(pixels - tail + (tail > 0 ? std::max<int64>(tail, 4) : 0));
     const double taps = static_cast<double>(shape.taps);
-    const double loops = taps / static_cast<double>(joined_taps(problem));
+    const double loops =
+        taps / static_cast<double>(joined_taps(blocking.seen(problem)));
     const double panels = static_cast<double>(shape.panels);
     // Two multiply-adds a cycle, then the way out; a tap reloads its row pointers and
     // starts a loop. Taps left out in the padding save half of what they weigh: the
@@ -76,15 +157,14 @@ double direct_us(const ConvProblem& problem, const IsaTable& isa, const Machine&
         blocking.vectors *
         (static_cast<double>(shape.depth()) * std::sqrt(inside_share(problem)) / 2.0 +
          store);
-    // Channels apart: every one is a line, and often a page, of its own for each kernel
-    // row of each tile.
+    double reached = 0.0;
+    if (problem.x_pitch[1] != 1) {
+        const Reaching reaching(problem, blocking, rows, host);
+        reached = blocking.turned_ahead        ? reaching.ahead
+                  : blocking.turned_blocks > 0 ? reaching.in_windows
+                                               : reaching.apart;
+    }
     const double half_l2 = 0.5 * static_cast<double>(host.l2_bytes);
-    const bool far = bytes_of_x(problem) / static_cast<double>(problem.n) > half_l2;
-    const double lines = problem.x_pitch[1] == 1
-                             ? 0.0
-                             : static_cast<double>(shape.channels) * taps /
-                                   static_cast<double>(problem.kernel[2]) *
-                                   (far ? 40.0 : 15.0);
     // Weights that do not stay in L2 are seen to arrive: half of 8 bytes a cycle.
     const double bytes = static_cast<double>(element_bytes(problem.dtype));
     const double weights = static_cast<double>(shape.elements(problem.groups)) * bytes;
@@ -93,7 +173,7 @@ double direct_us(const ConvProblem& problem, const IsaTable& isa, const Machine&
                               : (weights > half_l2 ? 1.0 : 0.0);
     const double cycles =
         panels * (all_rows * row_cycles + tiles * (loops * 16.0 + 30.0)) +
-        tiles * (taps * rows * 0.8 + lines + 60.0) + sweeps * weights / 16.0 + 500.0;
+        tiles * (taps * rows * 0.8 + 60.0) + reached + sweeps * weights / 16.0 + 500.0;
     return shared_us(0.93 * cycles, problem, host);
 }
 
@@ -116,15 +196,17 @@ direct_movement(const ConvProblem& problem, const IsaTable& isa, const Machine& 
         problem.n * TileCut(problem, tile_rows(problem, isa)).count());
     // Weights pass from L2 through L1 once a tile; packing reads w and writes the
     // panels. x comes once per unit's panels, in chunks the weights once per unit's
-    // tiles.
+    // tiles. Turned, x is read and written once more.
     const double x_sweeps =
         static_cast<double>(ceil_div(blocking.shape.panels, blocking.panels));
     const double w_sweeps =
         blocking.in_chunks()
             ? std::max(1.0, tiles / static_cast<double>(blocking.tiles))
             : 1.0;
-    const double l1 = w * (tiles + 2.0) + x * x_sweeps + y;
-    const double l2 = w * w_sweeps + x * x_sweeps + y;
+    const double turned = blocking.turned_elements > 0 ? 2.0 * x : 0.0;
+    const double l1 = w * (tiles + 2.0) + x * x_sweeps + turned + y;
+    const double l2 =
+        w * w_sweeps + x * x_sweeps + (blocking.turned_ahead ? turned : 0.0) + y;
     return layered(2.0 * products_of(problem), l1, l2, x + w + y, x + w + y, host);
 }
 

@@ -14,14 +14,20 @@ namespace pyconv {
 
 struct DirectBlocking {
     FilterPanels shape;
-    int vectors;    // in a panel's width
-    int64 panels;   // of a unit of work, over all groups
-    int64 tiles;    // of a unit of work
-    int64 taps;     // of a chunk of the sum
-    int64 channels; // of a chunk of the sum
+    int vectors;           // in a panel's width
+    int64 panels;          // of a unit of work, over all groups
+    int64 tiles;           // of a unit of work
+    int64 taps;            // of a chunk of the sum
+    int64 channels;        // of a chunk of the sum
+    int64 turned_blocks;   // of tiles whose input is turned together, or 0
+    int64 turned_elements; // room that turned input takes
+    bool turned_ahead;     // all of the input, before the first tile
 
     DirectBlocking(
         const ConvProblem& problem, const IsaTable& isa, const Machine& host);
+
+    // The problem as the tiles see it.
+    ConvProblem seen(const ConvProblem& problem) const;
 
     bool in_chunks() const { return taps < shape.taps || channels < shape.channels; }
 };

@@ -15,6 +15,9 @@ namespace {
 // filter of the panel passes over them.
 constexpr int64 BLOCK = 64;
 
+// Channels that are turned together: the runs in which their lines leave.
+constexpr int64 CHANNELS = 16;
+
 // Filters whose rows are packed together, to share the walk.
 constexpr int64 ROWS_TOGETHER = 16;
 
@@ -107,8 +110,8 @@ void scatter_filters(
     }
 }
 
-// Filters as the rows of a matrix, turned a block of columns at a time: column c * taps
-// + tap becomes line tap * channels + c of the panel.
+// Filters as the rows of a matrix, turned some channels at a time: column c * taps +
+// tap becomes line tap * channels + c of the panel.
 template <class T>
 void turn_filters(
     const ConvProblem& problem,
@@ -117,27 +120,24 @@ void turn_filters(
     int64 count,
     int64 width,
     T* panel) {
-    const int64 depth = depth_of(problem);
     const int64 taps = volume(problem.kernel);
-    const int64 channels = depth / taps;
+    const int64 channels = problem.c / problem.groups;
+    const int64 pitch = problem.w_pitch[0];
     if (taps == 1) {
-        kernels.transpose(weight, problem.w_pitch[0], count, depth, panel, width);
+        kernels.transpose(weight, pitch, count, channels, panel, width);
         return;
     }
     ScratchFrame frame;
-    T* block = frame.take<T>(BLOCK * width);
-    int64 tap = 0;
-    int64 c = 0;
-    for (int64 begin = 0; begin < depth; begin += BLOCK) {
-        const int64 columns = std::min(BLOCK, depth - begin);
+    T* block = frame.take<T>(std::min(CHANNELS, channels) * taps * width);
+    for (int64 first = 0; first < channels; first += CHANNELS) {
+        const int64 some = std::min(CHANNELS, channels - first);
         kernels.transpose(
-            weight + begin, problem.w_pitch[0], count, columns, block, width);
-        for (int64 i = 0; i < columns; ++i) {
-            const T* line = block + i * width;
-            std::copy(line, line + count, panel + (tap * channels + c) * width);
-            if (++tap == taps) {
-                tap = 0;
-                ++c;
+            weight + first * taps, pitch, count, some * taps, block, width);
+        for (int64 tap = 0; tap < taps; ++tap) {
+            T* lines = panel + (tap * channels + first) * width;
+            for (int64 c = 0; c < some; ++c) {
+                const T* line = block + (c * taps + tap) * width;
+                std::copy(line, line + count, lines + c * width);
             }
         }
     }

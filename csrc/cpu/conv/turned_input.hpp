@@ -1,0 +1,69 @@
+// Input whose channels lie apart, turned: a pixel's channels side by side.
+//
+// The idea: sums run over channels. Where these lie a plane apart (NCHW), each is a
+// cache line, often a page, of its own, for every tile, kernel row and group of filters
+// anew. Where all filters stay in L2, the part of the input that a window of output
+// pixels meets is turned into scratch and stays in L2 as well; filters that pass one
+// part after the other would each have to turn it again, so then all of it is turned
+// ahead.
+#pragma once
+
+#include "core/memory.hpp"
+#include "cpu/geometry.hpp"
+#include "cpu/isa/isa.hpp"
+
+#include <optional>
+
+namespace pyconv {
+
+// A part of an input along (d, h, w).
+struct InputBox {
+    int64 first[3];
+    int64 extent[3];
+};
+
+// What a run of output pixels meets; empty where that is padding alone.
+InputBox met_by(const ConvProblem& problem, int64 first_pixel, int64 count);
+
+// Elements of a box and one group that turning touches: strides leave out lines.
+double turned_elements(const ConvProblem& problem, const InputBox& box);
+
+// Columns of the input are neighbours in memory and channels are not.
+bool can_turn(const ConvProblem& problem);
+
+// The problem to one that reads a turned box of a group, or the turned input.
+ConvProblem turned_problem(const ConvProblem& problem, const InputBox& box);
+ConvProblem turned_problem(const ConvProblem& problem);
+
+// Turns the whole input into room for as many elements.
+template <class T>
+void turn_input(
+    const ConvProblem& problem,
+    const Kernels<T>& kernels,
+    const T* x,
+    bool parallel,
+    T* turned);
+
+template <class T>
+class TurnedWindow {
+  public:
+    TurnedWindow(const ConvProblem& problem, const Kernels<T>& kernels)
+        : problem_(problem), kernels_(kernels),
+          seen_(turned_problem(problem, InputBox{})) {}
+
+    // What it says about x holds for the latest window.
+    const ConvProblem& problem() const { return seen_; }
+
+    // Turns what `count` output pixels from `first` meet of x, a sample's and group's
+    // first element. Returns where that element would lie. Valid until the next window;
+    // scratch taken meanwhile must be given back before that.
+    const T* turn(const T* x, int64 first, int64 count);
+
+  private:
+    const ConvProblem& problem_;
+    const Kernels<T>& kernels_;
+    ConvProblem seen_;
+    std::optional<ScratchFrame> frame_;
+};
+
+} // namespace pyconv
