@@ -172,32 +172,11 @@ void run_road(const ConvPlan& plan, const ConvTensors& tensors) {
     });
 }
 
-template <class T>
-void run_as(const ConvPlan& plan, const ConvTensors& tensors) {
-    if (!plan.turned_ahead) {
-        run_road<T>(plan, tensors);
-        return;
-    }
-    ConvPlan seen = plan;
-    seen.problem = turned_problem(plan.problem);
-    ScratchFrame frame;
-    T* turned = frame.take<T>(seen.problem.n * seen.problem.x_pitch[0]);
-    turn_input(
-        plan.problem,
-        kernels_of<T>(*plan.isa),
-        static_cast<const T*>(tensors.x),
-        plan.parallel,
-        turned);
-    ConvTensors turned_tensors = tensors;
-    turned_tensors.x = turned;
-    run_road<T>(seen, turned_tensors);
-}
-
 void run(const ConvPlan& plan, const ConvTensors& tensors) {
     if (plan.problem.dtype == FLOAT32) {
-        run_as<float>(plan, tensors);
+        run_turned<float>(plan, tensors, run_road<float>);
     } else {
-        run_as<double>(plan, tensors);
+        run_turned<double>(plan, tensors, run_road<double>);
     }
 }
 

@@ -22,7 +22,6 @@ constexpr int64 SHARES = 16;
 constexpr double WINDOW = 0.25;
 // Cycles an element takes to be turned: measured, from L3.
 constexpr double TURNING = 1.6;
-constexpr double TURNING_AHEAD = 3.0;
 constexpr double LINE_BYTES = 64.0;
 
 // One vector of filters where they all fit in it, else two.

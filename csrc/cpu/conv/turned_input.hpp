@@ -9,8 +9,9 @@
 #pragma once
 
 #include "core/memory.hpp"
+#include "cpu/algorithm.hpp"
 #include "cpu/geometry.hpp"
-#include "cpu/isa/isa.hpp"
+#include "cpu/isa/registry.hpp"
 
 #include <optional>
 
@@ -35,6 +36,9 @@ bool can_turn(const ConvProblem& problem);
 ConvProblem turned_problem(const ConvProblem& problem, const InputBox& box);
 ConvProblem turned_problem(const ConvProblem& problem);
 
+// Cycles an element takes to be turned with all others: measured.
+inline constexpr double TURNING_AHEAD = 3.0;
+
 // Turns the whole input into room for as many elements.
 template <class T>
 void turn_input(
@@ -43,6 +47,28 @@ void turn_input(
     const T* x,
     bool parallel,
     T* turned);
+
+// Calls run(plan, tensors) as they are, or for the input turned ahead.
+template <class T, class Run>
+void run_turned(const ConvPlan& plan, const ConvTensors& tensors, Run run) {
+    if (!plan.turned_ahead) {
+        run(plan, tensors);
+        return;
+    }
+    ConvPlan seen = plan;
+    seen.problem = turned_problem(plan.problem);
+    ScratchFrame frame;
+    T* turned = frame.take<T>(seen.problem.n * seen.problem.x_pitch[0]);
+    turn_input(
+        plan.problem,
+        kernels_of<T>(*plan.isa),
+        static_cast<const T*>(tensors.x),
+        plan.parallel,
+        turned);
+    ConvTensors given = tensors;
+    given.x = turned;
+    run(seen, given);
+}
 
 template <class T>
 class TurnedWindow {

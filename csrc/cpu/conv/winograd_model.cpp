@@ -2,6 +2,7 @@
 #include "cpu/conv/winograd_model.hpp"
 
 #include "cpu/conv/model.hpp"
+#include "cpu/conv/turned_input.hpp"
 #include "cpu/conv/winograd_tiles.hpp"
 #include "cpu/isa/registry.hpp"
 
@@ -50,6 +51,12 @@ constexpr double STREAM_SHOWS = 0.5;
 // Three stages of a block wait for the slower thread.
 constexpr double STAGE_CYCLES = 20000.0;
 
+// A dilated strip's pixels are not neighbours: one by one they are slow to turn.
+bool turns_ahead(const ConvProblem& problem, const WinogradGeometry& geometry) {
+    return can_turn(problem) && geometry.transformed[2] && problem.dilation[2] > 1 &&
+           geometry.channels > 1;
+}
+
 double form_cycles(
     const ConvProblem& problem,
     const IsaTable& isa,
@@ -70,8 +77,9 @@ double form_cycles(
     const double channel_vectors = static_cast<double>(
         geometry.tap_count * ceil_div(geometry.channels, lanes_of(problem, isa)));
     // Turning a row costs about two cycles a pixel and vector.
+    const bool ahead = turns_ahead(problem, geometry);
     const double turned =
-        problem.x_pitch[1] == 1
+        problem.x_pitch[1] == 1 || ahead
             ? 0.0
             : 9.0 * static_cast<double>(geometry.points[1] * geometry.outputs[2]);
     const double input = channel_vectors * (cost.input + turned + 0.75 * points);
@@ -112,7 +120,7 @@ double form_cycles(
     const double emptiness = geometry.channels < 8 ? 2.5 : 1.0;
     return emptiness * tiles *
                (input + output + between + products + STREAM_SHOWS * stream) +
-           1500.0;
+           (ahead ? TURNING_AHEAD * bytes_of_x(problem) / bytes : 0.0) + 1500.0;
 }
 
 // Fused: tiles whose V, with M of one panel, stays in L2; never so few that streaming U
@@ -271,12 +279,14 @@ Movement winograd_movement(
                              static_cast<double>(layout.width * geometry.depth()) +
                          (v + m) / bytes * 4.0;
     const double row_tiles = tiles / tile_rows(problem, isa);
-    const double l1 = patches + v + v * panels + u * row_tiles + 2.0 * m + y;
+    const double turned = turns_ahead(problem, geometry) ? 2.0 * x : 0.0;
+    const double l1 = turned + patches + v + v * panels + u * row_tiles + 2.0 * m + y;
     // Between staged stages everything goes past L2; V comes back once a panel where
     // that of one point does not stay there.
     const double l2_bytes = static_cast<double>(host.l2_bytes);
     const double v_reads = v / blocks / points > 0.75 * l2_bytes ? panels : 1.0;
-    const double through = schedule.staged ? v * (1.0 + v_reads) + 2.0 * m : 0.0;
+    const double through =
+        turned + (schedule.staged ? v * (1.0 + v_reads) + 2.0 * m : 0.0);
     const double l2 = x * 2.0 + through + u * blocks + y;
     const double between = schedule.staged ? (v + m) / blocks : 0.0;
     return layered(flops, l1, l2, x + w + y, between + u + (x + y) / blocks, host);
@@ -299,6 +309,8 @@ ConvPlan winograd_plan(
     const int64 m_panels = schedule.staged ? layout.panels : 1;
     const int64 stages =
         geometry.all_points * (layout.v_point + layout.m_point * m_panels) * bytes;
+    const bool ahead = turns_ahead(problem, geometry);
+    const int64 turned = ahead ? problem.n * problem.c * volume(problem.input) : 0;
     return ConvPlan{
         .problem = problem,
         .algorithm = nullptr,
@@ -308,16 +320,18 @@ ConvPlan winograd_plan(
         .pixel_group = schedule.tiles,
         .form = form_index,
         .staged = schedule.staged,
+        .turned_ahead = ahead,
         .parallel = products_of(problem) > PARALLEL_PRODUCTS,
         .blocking =
             {{"m", geometry.shape.outputs},
              {"r", geometry.shape.taps},
              {"dimensions", geometry.shape.dimensions},
              {"staged", schedule.staged ? 1 : 0},
+             {"turned_ahead", ahead ? 1 : 0},
              {"tiles", schedule.tiles},
              {"nr", layout.width},
              {"filter_panels", schedule.staged ? layout.panels : group}},
-        .workspace_bytes = packed + stages,
+        .workspace_bytes = packed + stages + turned * bytes,
         .packed_bytes = packed,
         .packing =
             std::string(form.name) + " panels of " + std::to_string(layout.width),

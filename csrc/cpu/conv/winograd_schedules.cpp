@@ -3,6 +3,7 @@
 
 #include "core/memory.hpp"
 #include "core/threads.hpp"
+#include "cpu/conv/turned_input.hpp"
 #include "cpu/conv/winograd_stages.hpp"
 #include "cpu/conv/winograd_weights.hpp"
 
@@ -109,9 +110,9 @@ void run_as(const ConvPlan& plan, const ConvTensors& tensors) {
 
 void run_winograd(const ConvPlan& plan, const ConvTensors& tensors) {
     if (plan.problem.dtype == FLOAT32) {
-        run_as<float>(plan, tensors);
+        run_turned<float>(plan, tensors, run_as<float>);
     } else {
-        run_as<double>(plan, tensors);
+        run_turned<double>(plan, tensors, run_as<double>);
     }
 }
 
