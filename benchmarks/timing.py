@@ -77,11 +77,11 @@ def one_turn(
     """Rest, warm up, then time calls for about `turn_seconds`: seconds per call.
 
     Calls shorter than 50 us are timed in loops, so that the clock does not show. A call
-    known (`fastest`) to outlast the turn is not warmed up again: it does so by itself.
+    known (`fastest`) to take LONG_SECONDS is not warmed up again: it does so by itself.
     """
     if rest_seconds:
         rest(rest_seconds)
-    if fastest <= turn_seconds:
+    if fastest < LONG_SECONDS:
         fastest = warm_up(run, turn_seconds / 4)
     inner = max(1, int(50e-6 / max(fastest, 1e-9)))
     samples = max(1, min(200, int(turn_seconds / max(fastest * inner, 1e-9))))
