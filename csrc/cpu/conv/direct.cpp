@@ -128,12 +128,11 @@ struct Road {
             for (int64 panel = from; panel < last;) {
                 const int64 group = panel / shape.panels;
                 const int64 stop = std::min(last, (group + 1) * shape.panels);
+                int64 pixel = cut.first(first);
                 for (int64 i = 0; i < count; ++i) {
-                    const int64 pixel = cut.first(first + i);
-                    tile[i].aim(
-                        turns ? seen : sample(n, group),
-                        pixel,
-                        cut.first(first + i + 1) - pixel);
+                    const int64 next = cut.first(first + i + 1);
+                    tile[i].aim(turns ? seen : sample(n, group), pixel, next - pixel);
+                    pixel = next;
                 }
                 product.multiply_block(
                     tile, count, n, panel, stop, weights + (panel - from) * size, acc);

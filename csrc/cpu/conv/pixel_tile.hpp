@@ -93,8 +93,12 @@ class PixelTile {
     // Aims the tile at `rows` pixels from flat pixel `first`; x is the sample's and
     // group's first element.
     void aim(const T* x, int64 first, int64 rows) {
+        const int64 before = count_;
         count_ = rows;
         locate(first);
+        if (moves(x, before)) {
+            return;
+        }
         segment_count_ = 0;
         const int64 everyone = (int64{1} << rows) - 1;
         int64 tap = 0;
@@ -192,10 +196,42 @@ class PixelTile {
                 spans_[s * max_rows_ + run] = span_of(runs_[run], s);
             }
         }
-        contiguous_ = true;
-        for (int64 i = 1; i < count_; ++i) {
-            contiguous_ = contiguous_ && offset_[i] == offset_[0] + i;
+        contiguous_ = problem_.y_pitch[4] == 1;
+        for (int64 run = 1; run < run_count_; ++run) {
+            const int64 row = runs_[run].row;
+            contiguous_ = contiguous_ && offset_[row] == offset_[0] + row;
         }
+    }
+
+    // From one place without padding to another: every row moves by as much.
+    bool moves(const T* x, int64 before) {
+        const bool was_free = free_;
+        const T* from = start_;
+        const int64 pitch[2] = {pitch_[0], pitch_[1]};
+        const Run& run = runs_[0];
+        free_ = run_count_ == 1 && inside_;
+        start_ = x;
+        for (int axis = 0; axis < 3; ++axis) {
+            const int64 first =
+                run.at[axis] * problem_.stride[axis] - problem_.pad_before[axis];
+            const int64 last =
+                first + (problem_.kernel[axis] - 1) * problem_.dilation[axis];
+            free_ = free_ && first >= 0 && last < problem_.input[axis];
+            start_ += first * problem_.x_pitch[2 + axis];
+        }
+        pitch_[0] = problem_.x_pitch[2];
+        pitch_[1] = problem_.x_pitch[3];
+        if (!free_ || !was_free || count_ != before || pitch_[0] != pitch[0] ||
+            pitch_[1] != pitch[1]) {
+            return false;
+        }
+        for (int64 tap = 0; tap < taps_; tap += joined_) {
+            const T** row = rows_ + tap * max_rows_;
+            for (int64 i = 0; i < count_; ++i) {
+                row[i] += start_ - from;
+            }
+        }
+        return true;
     }
 
     // No tap of any row is padding along the last axis: true of most tiles.
@@ -322,6 +358,9 @@ class PixelTile {
     int64 run_count_ = 0;
     int64 segment_count_ = 0;
     int64 count_ = 0;
+    bool free_ = false;        // one run, no padding
+    const T* start_ = nullptr; // the first row's pixel at the first tap
+    int64 pitch_[2]{};         // x's, of planes and lines, when it was aimed
     int64 offset_[MAX_TILE_ROWS];
     bool contiguous_ = false;
     bool inside_ = false;

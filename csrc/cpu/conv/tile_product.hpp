@@ -35,13 +35,20 @@ struct TileProduct {
     T* y;
 
     // Fetches the lines of y that a tile will be stored to while it is being summed.
-    void prefetch_for_store(const T* start, const PixelTile<T>& tile) const {
+    void
+    prefetch_for_store(const T* start, int64 filters, const PixelTile<T>& tile) const {
+        constexpr int64 LINE = 64 / sizeof(T);
         if (problem.y_pitch[1] != 1) {
+            const int64 first = tile.row_offset()[0];
+            const int64 last = tile.row_offset()[tile.row_count() - 1];
+            for (int64 j = 0; j < filters; ++j) {
+                __builtin_prefetch(start + j * problem.y_pitch[1] + first, 1);
+                __builtin_prefetch(start + j * problem.y_pitch[1] + last, 1);
+            }
             return;
         }
-        constexpr int64 LINE = 64 / sizeof(T);
         for (int64 i = 0; i < tile.row_count(); ++i) {
-            for (int64 j = 0; j < shape.width; j += LINE) {
+            for (int64 j = 0; j < filters; j += LINE) {
                 __builtin_prefetch(start + tile.row_offset()[i] + j, 1);
             }
         }
@@ -66,7 +73,9 @@ struct TileProduct {
         T* acc) const {
         const int64 filter = group * shape.filters + panel * shape.width;
         T* start = y + n * problem.y_pitch[0] + filter * problem.y_pitch[1];
-        prefetch_for_store(start, tile);
+        const int64 columns =
+            std::min(shape.width, shape.filters - panel * shape.width);
+        prefetch_for_store(start, columns, tile);
         const bool finishes = finishes_in_registers(tile, panel * shape.width);
         if (!finishes && !tile.starts_whole()) {
             clear(tile, acc);
