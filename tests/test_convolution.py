@@ -329,6 +329,37 @@ def test_dtypes_promote() -> None:
     np.testing.assert_array_equal(y, pc.conv2d(x.astype(np.float64), w))
 
 
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize(
+    ("x_shape", "kernel", "options"),
+    [
+        ((3, 70, 7, 7), (7, 7), {"padding": 3}),
+        ((1, 131, 14, 13), (3, 3), {"padding": 1, "stride": 2}),
+        ((2, 40, 9, 7), (2, 4), {"padding": 1, "dilation": 2}),
+        ((2, 33, 5, 6, 7), (3, 3, 3), {"padding": 1}),
+        ((2, 48, 11), (5,), {"padding": 2}),
+    ],
+)
+def test_channels_of_small_images_are_turned_for_depthwise_and_nothing_shows(
+    x_shape: tuple[int, ...],
+    kernel: tuple[int, ...],
+    options: dict[str, Any],
+    dtype: Any,
+) -> None:
+    channels = x_shape[1]
+    x, bias = normal(x_shape, dtype, 1), normal((channels,), dtype, 3)
+    w = normal((channels, 1, *kernel), dtype, 2)
+    given = options | {"groups": channels}
+    function = CONV[x.ndim - 2]
+    problem = pc.explain(function, x, w, bias, **given).problem
+    assert "part_k" in dict(choose(problem, CPU, "depthwise").plan.blocking)
+    for more in ({}, {"activation": "relu"}, {"activation": "tanh"}):
+        expected = function(x, w, bias, **given, **more, algorithm="im2col")
+        for weight in (w, in_order(w, "last"), w[:, :, ::-1].copy()[:, :, ::-1]):
+            y = function(x, weight, bias, **given, **more, algorithm="depthwise")
+            np.testing.assert_array_equal(y, expected)
+
+
 # In windows where the filters stay in L2, ahead where they pass in parts.
 @pytest.mark.parametrize(
     ("x_shape", "w_shape", "options"),

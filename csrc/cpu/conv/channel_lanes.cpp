@@ -3,6 +3,7 @@
 
 #include "core/memory.hpp"
 #include "core/threads.hpp"
+#include "cpu/conv/filter_panels.hpp"
 #include "cpu/conv/finite.hpp"
 #include "cpu/conv/lane_out.hpp"
 #include "cpu/geometry.hpp"
@@ -229,7 +230,18 @@ struct Road {
 };
 
 template <class T>
-void pack_as(const ConvProblem& problem, const T* weight, T* packed) {
+void pack_as(const ConvPlan& plan, const T* weight, T* packed) {
+    const ConvProblem& problem = plan.problem;
+    if (filters_contiguous(problem)) {
+        kernels_of<T>(*plan.isa).transpose(
+            weight,
+            problem.w_pitch[0],
+            problem.k,
+            volume(problem.kernel),
+            packed,
+            problem.k);
+        return;
+    }
     for (int64 t = 0; t < problem.kernel[0]; ++t) {
         for (int64 r = 0; r < problem.kernel[1]; ++r) {
             for (int64 s = 0; s < problem.kernel[2]; ++s) {
@@ -250,7 +262,7 @@ void run_as(const ConvPlan& plan, const ConvTensors& tensors) {
     const auto* packed = static_cast<const T*>(tensors.packed);
     if (packed == nullptr) {
         T* scratch = frame.take<T>(problem.k * volume(problem.kernel));
-        pack_as(problem, static_cast<const T*>(tensors.weight), scratch);
+        pack_as(plan, static_cast<const T*>(tensors.weight), scratch);
         packed = scratch;
     }
     const int64 reach = (problem.kernel[2] - 1) * problem.dilation[2];
@@ -284,15 +296,9 @@ void run_as(const ConvPlan& plan, const ConvTensors& tensors) {
 
 void channel_lanes_pack(const ConvPlan& plan, const void* weight, void* packed) {
     if (plan.problem.dtype == FLOAT32) {
-        pack_as(
-            plan.problem,
-            static_cast<const float*>(weight),
-            static_cast<float*>(packed));
+        pack_as(plan, static_cast<const float*>(weight), static_cast<float*>(packed));
     } else {
-        pack_as(
-            plan.problem,
-            static_cast<const double*>(weight),
-            static_cast<double*>(packed));
+        pack_as(plan, static_cast<const double*>(weight), static_cast<double*>(packed));
     }
 }
 

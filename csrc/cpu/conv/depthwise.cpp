@@ -3,8 +3,11 @@
 // The idea: nothing is summed or shared between channels, so the lanes go along
 // whatever is contiguous: channels (channel_lanes.hpp) where they are neighbours and
 // each has one filter, else pixels (planes.hpp), several output rows a register tile.
+// Small images have rows too short for that: their channels are turned side by side
+// (turned_lanes.hpp).
 #include "cpu/conv/channel_lanes.hpp"
 #include "cpu/conv/planes.hpp"
+#include "cpu/conv/turned_lanes.hpp"
 
 namespace pyconv {
 namespace {
@@ -19,29 +22,64 @@ std::string supports(const ConvProblem& problem) {
     return planes_support(problem);
 }
 
+enum Variant : int { PLANES, LANES, TURNED_LANES };
+
+Variant
+variant_of(const ConvProblem& problem, const IsaTable& isa, const Machine& host) {
+    if (suits_channel_lanes(problem, isa)) {
+        return LANES;
+    }
+    return suits_turned_lanes(problem, isa) &&
+                   turned_lanes_us(problem, isa, host) < planes_us(problem, isa, host)
+               ? TURNED_LANES
+               : PLANES;
+}
+
 double cost_us(const ConvProblem& problem, const IsaTable& isa, const Machine& host) {
-    return suits_channel_lanes(problem, isa) ? channel_lanes_us(problem, isa, host)
-                                             : planes_us(problem, isa, host);
+    switch (variant_of(problem, isa, host)) {
+    case LANES:
+        return channel_lanes_us(problem, isa, host);
+    case TURNED_LANES:
+        return turned_lanes_us(problem, isa, host);
+    default:
+        return planes_us(problem, isa, host);
+    }
 }
 
 Movement
 movement(const ConvProblem& problem, const IsaTable& isa, const Machine& host) {
-    return suits_channel_lanes(problem, isa) ? channel_lanes_movement(problem, host)
-                                             : planes_movement(problem, isa, host);
+    switch (variant_of(problem, isa, host)) {
+    case LANES:
+        return channel_lanes_movement(problem, host);
+    case TURNED_LANES:
+        return turned_lanes_movement(problem, isa, host);
+    default:
+        return planes_movement(problem, isa, host);
+    }
 }
 
 void pack(const ConvPlan& plan, const void* weight, void* packed) {
-    if (plan.planes.form >= PlaneForm::LANES) {
+    switch (plan.form) {
+    case LANES:
         channel_lanes_pack(plan, weight, packed);
-    } else {
+        break;
+    case TURNED_LANES:
+        turned_lanes_pack(plan, weight, packed);
+        break;
+    default:
         planes_pack(plan, weight, packed);
     }
 }
 
 void run(const ConvPlan& plan, const ConvTensors& tensors) {
-    if (plan.planes.form >= PlaneForm::LANES) {
+    switch (plan.form) {
+    case LANES:
         channel_lanes_run(plan, tensors);
-    } else {
+        break;
+    case TURNED_LANES:
+        turned_lanes_run(plan, tensors);
+        break;
+    default:
         planes_run(plan, tensors);
     }
 }
@@ -67,9 +105,11 @@ const ConvAlgorithm conv_depthwise{
 namespace {
 
 ConvPlan plan(const ConvProblem& problem, const IsaTable& isa, const Machine& host) {
-    ConvPlan made = suits_channel_lanes(problem, isa)
-                        ? channel_lanes_plan(problem, isa, host)
-                        : planes_plan(problem, isa, host);
+    const Variant variant = variant_of(problem, isa, host);
+    ConvPlan made = variant == LANES          ? channel_lanes_plan(problem, isa, host)
+                    : variant == TURNED_LANES ? turned_lanes_plan(problem, isa, host)
+                                              : planes_plan(problem, isa, host);
+    made.form = variant;
     made.algorithm = &conv_depthwise;
     return made;
 }

@@ -73,18 +73,6 @@ struct Order {
     int64 filter_pitch;
 };
 
-// A filter's elements are neighbours in memory, in (c, t, r, s) order.
-bool filters_contiguous(const ConvProblem& problem) {
-    int64 expected = 1;
-    for (int axis = 2; axis >= 0; --axis) {
-        if (problem.kernel[axis] > 1 && problem.w_pitch[2 + axis] != expected) {
-            return false;
-        }
-        expected *= problem.kernel[axis];
-    }
-    return problem.c == problem.groups || problem.w_pitch[1] == expected;
-}
-
 // Any weight, element by element.
 template <class T>
 void scatter_filters(
@@ -144,6 +132,17 @@ void turn_filters(
 }
 
 } // namespace
+
+bool filters_contiguous(const ConvProblem& problem) {
+    int64 expected = 1;
+    for (int axis = 2; axis >= 0; --axis) {
+        if (problem.kernel[axis] > 1 && problem.w_pitch[2 + axis] != expected) {
+            return false;
+        }
+        expected *= problem.kernel[axis];
+    }
+    return problem.c == problem.groups || problem.w_pitch[1] == expected;
+}
 
 template <class T>
 void pack_filter_panel(

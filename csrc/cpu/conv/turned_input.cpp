@@ -154,6 +154,20 @@ void turn_input(
 }
 
 template <class T>
+void turn_sample(
+    const ConvProblem& problem,
+    const Kernels<T>& kernels,
+    const T* from,
+    int64 channels,
+    T* turned) {
+    const int64(&extent)[3] = problem.input;
+    const int64 line = extent[2] * channels;
+    const int64 pitch[5] = {0, 1, extent[1] * line, line, channels};
+    const InputBox whole{{0, 0, 0}, {extent[0], extent[1], extent[2]}};
+    turn_box(problem, kernels, whole, channels, from, pitch, turned);
+}
+
+template <class T>
 const T* TurnedWindow<T>::turn(const T* x, int64 first, int64 count) {
     const InputBox box = met_by(problem_, first, count);
     seen_ = turned_problem(problem_, box);
@@ -178,6 +192,10 @@ template void
 turn_input(const ConvProblem&, const Kernels<float>&, const float*, bool, float*);
 template void
 turn_input(const ConvProblem&, const Kernels<double>&, const double*, bool, double*);
+template void
+turn_sample(const ConvProblem&, const Kernels<float>&, const float*, int64, float*);
+template void
+turn_sample(const ConvProblem&, const Kernels<double>&, const double*, int64, double*);
 template class TurnedWindow<float>;
 template class TurnedWindow<double>;
 

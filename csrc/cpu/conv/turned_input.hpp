@@ -48,6 +48,16 @@ void turn_input(
     bool parallel,
     T* turned);
 
+// Turns `channels` channels of a sample: `from` is the first one's first element, and a
+// pixel's channels come to lie side by side, pixel after pixel.
+template <class T>
+void turn_sample(
+    const ConvProblem& problem,
+    const Kernels<T>& kernels,
+    const T* from,
+    int64 channels,
+    T* turned);
+
 // Calls run(plan, tensors) as they are, or for the input turned ahead.
 template <class T, class Run>
 void run_turned(const ConvPlan& plan, const ConvTensors& tensors, Run run) {
