@@ -29,7 +29,9 @@ constexpr std::size_t HUGE_PAGE_BYTES = std::size_t{2} << 20;
 constexpr std::size_t SCRATCH_FIRST_BYTES = std::size_t{64} << 10;
 // An idle thread keeps no more than this; one large workspace must not stay for good.
 constexpr std::size_t SCRATCH_KEPT_BYTES = std::size_t{128} << 20;
-constexpr std::size_t OUTPUT_POOL_DEFAULT_BYTES = std::size_t{512} << 20;
+// Room for one output of a batch of large images: a fresh one of 0.7 GB took longer to
+// be given by the system than to be filled.
+constexpr std::size_t OUTPUT_POOL_DEFAULT_BYTES = std::size_t{1} << 30;
 constexpr std::size_t MOST_BYTES = std::size_t{1} << 62;
 
 std::size_t round_up(std::size_t value, std::size_t multiple) {
