@@ -20,9 +20,9 @@ constexpr int64 CHUNK_TILES = 8;
 constexpr int64 SHARES = 16;
 // The share of L2 that a window of turned input may take.
 constexpr double WINDOW = 0.25;
-// Cycles an element takes to be turned: measured, from L3.
-constexpr double TURNING = 1.6;
 constexpr double LINE_BYTES = 64.0;
+// Cycles to start a tap's loop.
+constexpr double LOOP = 16.0;
 
 // One vector of filters where they all fit in it, else two.
 int vectors_of(const ConvProblem& problem, const IsaTable& isa) {
@@ -53,20 +53,23 @@ struct Reaching {
             const int64 last = cut.first(end * cut.count() / blocks);
             return met_by(problem, first, last - first);
         };
+        const auto elements = [&](int64 size) {
+            return blocking.shape.channels * volume(met(size).extent);
+        };
         const double bytes = static_cast<double>(element_bytes(problem.dtype));
         const double room = WINDOW * static_cast<double>(host.l2_bytes) / bytes;
         const int64 samples = problem.n * problem.groups;
         window = std::min(blocks, ceil_div(blocks * samples, SHARES));
-        while (window > 1 && turned_elements(problem, met(window)) > room) {
+        while (window > 1 && static_cast<double>(elements(window)) > room) {
             window = ceil_div(window, 2);
         }
         const int64 windows = ceil_div(blocks, window);
         window = ceil_div(blocks, windows);
         const double all = static_cast<double>(samples);
-        in_windows = TURNING * all * turned_elements(problem, met(window)) *
-                     static_cast<double>(windows);
-        ahead = TURNING_AHEAD * all * turned_elements(problem, met(blocks));
-        window_elements = blocking.shape.channels * volume(met(window).extent);
+        in_windows =
+            all * turning_cycles(problem, met(window)) * static_cast<double>(windows);
+        ahead = turning_ahead_cycles(problem);
+        window_elements = elements(window);
         // Every channel is a line, and often a page, of its own for each kernel row of
         // each tile, for every part of the panels anew.
         const bool far = bytes_of_x(problem) / static_cast<double>(problem.n) >
@@ -116,7 +119,12 @@ DirectBlocking::DirectBlocking(
         const Reaching reaching(problem, *this, rows, host);
         const bool at_once = panels >= shape.panels;
         const double turned = at_once ? reaching.in_windows : reaching.ahead;
-        if (turned < reaching.apart) {
+        // Turned, taps along W may be read as one: fewer loops to start.
+        const int64 joined = joined_taps(turned_problem(problem, InputBox{}));
+        const double loops =
+            static_cast<double>(problem.n * problem.groups * all_tiles * shape.panels) *
+            static_cast<double>(shape.taps - shape.taps / joined);
+        if (turned < reaching.apart + LOOP * loops) {
             turned_ahead = !at_once;
             turned_blocks = at_once ? reaching.window : 0;
             turned_elements = at_once ? reaching.window_elements
@@ -171,7 +179,7 @@ double direct_us(const ConvProblem& problem, const IsaTable& isa, const Machine&
                               ? tiles / static_cast<double>(blocking.tiles)
                               : (weights > half_l2 ? 1.0 : 0.0);
     const double cycles =
-        panels * (all_rows * row_cycles + tiles * (loops * 16.0 + 30.0)) +
+        panels * (all_rows * row_cycles + tiles * (loops * LOOP + 30.0)) +
         tiles * (taps * rows * 0.8 + 60.0) + reached + sweeps * weights / 16.0 + 500.0;
     return shared_us(0.93 * cycles, problem, host);
 }

@@ -11,6 +11,14 @@ namespace {
 // Columns of the input that a thread turns at a time.
 constexpr int64 COLUMNS = 256;
 
+// Cycles of an element, measured: to come from L3, and to be shuffled, with empty lanes
+// as if they were full.
+constexpr double FETCHING = 1.1;
+constexpr double SHUFFLING = 0.5;
+constexpr int64 CHANNELS = 16;
+// As many times the cycles where everything goes back to L3.
+constexpr double AHEAD = 1.9;
+
 // Some output meets line `index` of an axis.
 bool is_met(const ConvProblem& problem, int axis, int64 index) {
     bool met = problem.padding_mode != PAD_ZEROS;
@@ -79,16 +87,26 @@ InputBox met_by(const ConvProblem& problem, int64 first_pixel, int64 count) {
     return box;
 }
 
-double turned_elements(const ConvProblem& problem, const InputBox& box) {
-    double elements = static_cast<double>(problem.c / problem.groups * box.extent[2]);
+double turning_cycles(const ConvProblem& problem, const InputBox& box) {
+    double pixels = static_cast<double>(box.extent[2]);
     for (int axis = 0; axis < 2; ++axis) {
         int64 met = 0;
         for (int64 at = 0; at < box.extent[axis]; ++at) {
             met += is_met(problem, axis, box.first[axis] + at) ? 1 : 0;
         }
-        elements *= static_cast<double>(met);
+        pixels *= static_cast<double>(met);
     }
-    return elements;
+    const int64 channels = problem.c / problem.groups;
+    const int64 in_vectors = ceil_div(channels, CHANNELS) * CHANNELS;
+    return pixels * (FETCHING * static_cast<double>(channels) +
+                     SHUFFLING * static_cast<double>(in_vectors));
+}
+
+double turning_ahead_cycles(const ConvProblem& problem) {
+    const InputBox whole{
+        {0, 0, 0}, {problem.input[0], problem.input[1], problem.input[2]}};
+    return AHEAD * static_cast<double>(problem.n * problem.groups) *
+           turning_cycles(problem, whole);
 }
 
 bool can_turn(const ConvProblem& problem) {

@@ -26,8 +26,12 @@ struct InputBox {
 // What a run of output pixels meets; empty where that is padding alone.
 InputBox met_by(const ConvProblem& problem, int64 first_pixel, int64 count);
 
-// Elements of a box and one group that turning touches: strides leave out lines.
-double turned_elements(const ConvProblem& problem, const InputBox& box);
+// Cycles that turning a box of one group takes, from L3 into L2. Strides leave out
+// lines.
+double turning_cycles(const ConvProblem& problem, const InputBox& box);
+
+// Cycles that turning all of the input takes, through L3.
+double turning_ahead_cycles(const ConvProblem& problem);
 
 // Columns of the input are neighbours in memory and channels are not.
 bool can_turn(const ConvProblem& problem);
@@ -35,9 +39,6 @@ bool can_turn(const ConvProblem& problem);
 // The problem to one that reads a turned box of a group, or the turned input.
 ConvProblem turned_problem(const ConvProblem& problem, const InputBox& box);
 ConvProblem turned_problem(const ConvProblem& problem);
-
-// Cycles an element takes to be turned with all others: measured.
-inline constexpr double TURNING_AHEAD = 3.0;
 
 // Turns the whole input into room for as many elements.
 template <class T>

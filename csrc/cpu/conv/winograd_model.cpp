@@ -120,7 +120,7 @@ double form_cycles(
     const double emptiness = geometry.channels < 8 ? 2.5 : 1.0;
     return emptiness * tiles *
                (input + output + between + products + STREAM_SHOWS * stream) +
-           (ahead ? TURNING_AHEAD * bytes_of_x(problem) / bytes : 0.0) + 1500.0;
+           (ahead ? turning_ahead_cycles(problem) : 0.0) + 1500.0;
 }
 
 // Fused: tiles whose V, with M of one panel, stays in L2; never so few that streaming U
