@@ -10,8 +10,6 @@ import pytest
 
 import pyconv as pc
 from pyconv import _core
-from pyconv.cpu import CPU
-from pyconv.planning import choose
 from tests import oracle
 from tests.cases import (
     ACTIVATIONS,
@@ -327,68 +325,6 @@ def test_dtypes_promote() -> None:
     y = pc.conv2d(x, w)
     assert y.dtype == np.float64
     np.testing.assert_array_equal(y, pc.conv2d(x.astype(np.float64), w))
-
-
-@pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize(
-    ("x_shape", "kernel", "options"),
-    [
-        ((3, 70, 7, 7), (7, 7), {"padding": 3}),
-        ((1, 131, 14, 13), (3, 3), {"padding": 1, "stride": 2}),
-        ((2, 40, 9, 7), (2, 4), {"padding": 1, "dilation": 2}),
-        ((2, 33, 5, 6, 7), (3, 3, 3), {"padding": 1}),
-        ((2, 48, 11), (5,), {"padding": 2}),
-    ],
-)
-def test_channels_of_small_images_are_turned_for_depthwise_and_nothing_shows(
-    x_shape: tuple[int, ...],
-    kernel: tuple[int, ...],
-    options: dict[str, Any],
-    dtype: Any,
-) -> None:
-    channels = x_shape[1]
-    x, bias = normal(x_shape, dtype, 1), normal((channels,), dtype, 3)
-    w = normal((channels, 1, *kernel), dtype, 2)
-    given = options | {"groups": channels}
-    function = CONV[x.ndim - 2]
-    problem = pc.explain(function, x, w, bias, **given).problem
-    assert "part_k" in dict(choose(problem, CPU, "depthwise").plan.blocking)
-    for more in ({}, {"activation": "relu"}, {"activation": "tanh"}):
-        expected = function(x, w, bias, **given, **more, algorithm="im2col")
-        for weight in (w, in_order(w, "last"), w[:, :, ::-1].copy()[:, :, ::-1]):
-            y = function(x, weight, bias, **given, **more, algorithm="depthwise")
-            np.testing.assert_array_equal(y, expected)
-
-
-# In windows where the filters stay in L2, ahead where they pass in parts.
-@pytest.mark.parametrize(
-    ("x_shape", "w_shape", "options"),
-    [
-        ((1, 96, 30, 28), (64, 96, 3, 3), {"padding": 1}),
-        ((3, 64, 17, 19), (40, 64, 3, 3), {"padding": 2}),
-        ((2, 96, 20, 20), (96, 48, 3, 3), {"groups": 2}),
-        ((1, 96, 90, 90), (40, 96, 1, 1), {"stride": (3, 2)}),
-        ((1, 128, 9, 9), (256, 128, 3, 3), {"padding": 1}),
-        ((1, 256, 14, 14), (512, 256, 1, 1), {"stride": 2}),
-        ((1, 128, 9, 9), (512, 64, 3, 3), {"groups": 2, "padding": 1}),
-        ((1, 64, 4, 6, 7), (160, 64, 3, 3, 3), {"padding": 1}),
-    ],
-)
-def test_channels_apart_are_turned_for_direct_and_nothing_shows(
-    x_shape: tuple[int, ...], w_shape: tuple[int, ...], options: dict[str, Any]
-) -> None:
-    x, w = normal(x_shape, np.float32, 1), normal(w_shape, np.float32, 2)
-    function = pc.conv3d if x.ndim == 5 else pc.conv2d
-    for mode in (
-        ("zeros", "reflect", "circular") if "padding" in options else ("zeros",)
-    ):
-        given = options | {"padding_mode": mode}
-        problem = pc.explain(function, x, w, **given).problem
-        blocking = dict(choose(problem, CPU, "direct").plan.blocking)
-        assert blocking["turned_blocks"] + blocking["turned_ahead"] > 0
-        expected = function(in_order(x, "last"), w, **given, algorithm="direct")
-        y = function(x, w, **given, algorithm="direct")
-        np.testing.assert_array_equal(y, expected)
 
 
 @pytest.mark.parametrize(
