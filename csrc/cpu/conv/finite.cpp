@@ -85,4 +85,15 @@ void run_direct_instead(const ConvPlan& plan, const ConvTensors& tensors) {
     conv_direct.run(conv_direct.plan(plan.problem, *plan.isa, machine()), given);
 }
 
+void run_where_padding_is_zero(
+    const ConvPlan& plan, const ConvTensors& tensors, RunConv* single, RunConv* twice) {
+    if (padding_would_show(plan.problem, tensors)) {
+        run_direct_instead(plan, tensors);
+    } else if (plan.problem.dtype == FLOAT32) {
+        single(plan, tensors);
+    } else {
+        twice(plan, tensors);
+    }
+}
+
 } // namespace pyconv

@@ -18,4 +18,9 @@ bool padding_would_show(const ConvProblem& problem, const ConvTensors& tensors);
 // The same call through `direct`, with weights packed anew.
 void run_direct_instead(const ConvPlan& plan, const ConvTensors& tensors);
 
+// Runs the call in its element type; through `direct` where padding would show.
+using RunConv = void(const ConvPlan& plan, const ConvTensors& tensors);
+void run_where_padding_is_zero(
+    const ConvPlan& plan, const ConvTensors& tensors, RunConv* single, RunConv* twice);
+
 } // namespace pyconv

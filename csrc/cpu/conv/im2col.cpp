@@ -154,13 +154,7 @@ void run_as(const ConvPlan& plan, const ConvTensors& tensors) {
 }
 
 void run(const ConvPlan& plan, const ConvTensors& tensors) {
-    if (padding_would_show(plan.problem, tensors)) {
-        run_direct_instead(plan, tensors);
-    } else if (plan.problem.dtype == FLOAT32) {
-        run_as<float>(plan, tensors);
-    } else {
-        run_as<double>(plan, tensors);
-    }
+    run_where_padding_is_zero(plan, tensors, run_as<float>, run_as<double>);
 }
 
 double matrix_bytes(const ConvProblem& problem) {

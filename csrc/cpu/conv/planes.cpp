@@ -358,13 +358,7 @@ void run_as(const ConvPlan& plan, const ConvTensors& tensors) {
 } // namespace
 
 void planes_run(const ConvPlan& plan, const ConvTensors& tensors) {
-    if (padding_would_show(plan.problem, tensors)) {
-        run_direct_instead(plan, tensors);
-    } else if (plan.problem.dtype == FLOAT32) {
-        run_as<float>(plan, tensors);
-    } else {
-        run_as<double>(plan, tensors);
-    }
+    run_where_padding_is_zero(plan, tensors, run_as<float>, run_as<double>);
 }
 
 void planes_pack(const ConvPlan& plan, const void* weight, void* packed) {

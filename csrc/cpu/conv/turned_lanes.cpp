@@ -179,13 +179,7 @@ void turned_lanes_pack(const ConvPlan& plan, const void* weight, void* packed) {
 }
 
 void turned_lanes_run(const ConvPlan& plan, const ConvTensors& tensors) {
-    if (padding_would_show(plan.problem, tensors)) {
-        run_direct_instead(plan, tensors);
-    } else if (plan.problem.dtype == FLOAT32) {
-        run_as<float>(plan, tensors);
-    } else {
-        run_as<double>(plan, tensors);
-    }
+    run_where_padding_is_zero(plan, tensors, run_as<float>, run_as<double>);
 }
 
 } // namespace pyconv
