@@ -10,6 +10,8 @@ import pytest
 
 import pyconv as pc
 from pyconv import _core
+from pyconv.cpu import CPU
+from pyconv.planning import choose
 from tests import oracle
 from tests.cases import (
     ACTIVATIONS,
@@ -333,6 +335,7 @@ def test_dtypes_promote() -> None:
         ((2, 1100, 5, 6), (40, 1100, 3, 3), 1),  # chunks of channels
         ((1, 160, 13, 14), (33, 160, 9, 9), 1),  # of taps
         ((1, 6, 50, 48), (20, 6, 45, 41), 1),  # of kernel rows that are one tap
+        ((1, 40, 64, 64), (64, 20, 35, 12), 2),  # of such rows, in turned windows
         ((1, 2200, 4, 5), (66, 1100, 3, 3), 2),
     ],
     ids=str,
@@ -342,7 +345,12 @@ def test_sums_too_deep_for_a_cache_are_taken_in_chunks(
 ) -> None:
     x, w = normal(x_shape, np.float32, 1), normal(w_shape, np.float32, 2)
     bias = normal(w_shape[:1], np.float32, 3)
-    options = {"padding": 2, "groups": groups}
+    options: dict[str, Any] = {"padding": 2, "groups": groups}
+    problem = pc.explain(pc.conv2d, x, w, bias, **options).problem
+    blocking = dict(choose(problem, CPU, "direct").plan.blocking)
+    if _core.machine()["l2_bytes"] <= 2 << 20:
+        chunk = blocking["chunk_taps"] * blocking["chunk_channels"]
+        assert chunk < np.prod(w_shape[1:])
     whole = pc.conv2d(x, w, bias, **options, algorithm="im2col")
     for order in ORDERS:
         y = pc.conv2d(in_order(x, order), w, bias, **options, algorithm="direct")

@@ -36,7 +36,7 @@ struct ConvPlan {
     const IsaTable* isa;
     int vectors;          // in a register tile's row
     int64 filter_group;   // filter panels whose weights stay in L2 together
-    int64 pixel_group;    // pixel panels that stay in L2 together (im2col, NCHW)
+    int64 pixel_group;    // pixel panels or tiles that stay in L2 together
     int form = 0;         // which of the algorithm's variants
     bool staged = false;  // each stage over pixel_group before the next (winograd)
     int64 chunk_taps = 0; // of the sum that is taken at a time (direct)

@@ -104,8 +104,9 @@ DirectBlocking::DirectBlocking(
         tiles = std::clamp<int64>(room / (rows * shape.depth() * bytes), 1, 8);
     } else {
         channels = ceil_div(shape.channels, ceil_div(shape.channels, CHUNK));
-        const int64 joined =
-            joined_taps(can_turn(problem) ? turned_problem(problem) : problem);
+        // Of a window that is turned: a multiple is right where fewer are joined.
+        const int64 joined = joined_taps(
+            can_turn(problem) ? turned_problem(problem, InputBox{}) : problem);
         taps = std::clamp(CHUNK / shape.channels / joined * joined, joined, shape.taps);
         tiles = std::min(CHUNK_TILES, all_tiles);
         const int64 waiting = tiles * rows * shape.width * bytes;
