@@ -72,17 +72,18 @@ InputBox met_by(const ConvProblem& problem, int64 first_pixel, int64 count) {
         const int64 from = same ? begin.at[axis] : 0;
         const int64 to = same ? end.at[axis] : problem.output[axis] - 1;
         same = same && from == to;
-        int64 least = problem.input[axis];
-        int64 most = -1;
-        for (int64 out = from; out <= to; ++out) {
-            for (int64 tap = 0; tap < problem.kernel[axis]; ++tap) {
-                const int64 index = input_index(problem, axis, out, tap);
-                least = index >= 0 ? std::min(least, index) : least;
-                most = std::max(most, index);
-            }
+        const int64 last = problem.input[axis] - 1;
+        const int64 reach = (problem.kernel[axis] - 1) * problem.dilation[axis];
+        int64 least = from * problem.stride[axis] - problem.pad_before[axis];
+        int64 most = to * problem.stride[axis] - problem.pad_before[axis] + reach;
+        if (problem.padding_mode != PAD_ZEROS && (least < 0 || most > last)) {
+            least = 0; // what lies outside may be folded to any place
+            most = last;
         }
-        box.first[axis] = most >= 0 ? least : 0;
-        box.extent[axis] = most >= 0 ? most - least + 1 : 0;
+        least = std::max<int64>(least, 0);
+        most = std::min(most, last);
+        box.first[axis] = most >= least ? least : 0;
+        box.extent[axis] = std::max<int64>(most - least + 1, 0);
     }
     return box;
 }

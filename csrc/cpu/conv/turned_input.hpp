@@ -23,7 +23,7 @@ struct InputBox {
     int64 extent[3];
 };
 
-// What a run of output pixels meets; empty where that is padding alone.
+// The box around what a run of output pixels meets; empty where that is padding alone.
 InputBox met_by(const ConvProblem& problem, int64 first_pixel, int64 count);
 
 // Cycles that turning a box of one group takes, from L3 into L2. Strides leave out
