@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -297,6 +298,23 @@ def test_two_thousand_calls_do_not_grow() -> None:
     assert after["in_use_bytes"] == before["in_use_bytes"]
     assert after["misses"] <= before["misses"] + 2
     assert _resident_bytes() - resident < 16 << 20
+
+
+def test_a_large_scratch_is_kept() -> None:
+    # 65 MB of turned input, and blocks of tiles beside it.
+    x = np.ones((12, 512, 50, 50), np.float32)
+    layer = pc.Conv2d(
+        np.full((16, 512, 3, 3), 1e-3, np.float32),
+        padding=2,
+        dilation=2,
+        algorithm="winograd",
+    )
+    out, faults = layer(x), []
+    for _ in range(5):
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+        layer(x, out=out)
+        faults.append(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+    assert min(faults) < 30  # a page of 2 MiB each, at the least
 
 
 def _resident_bytes() -> int:

@@ -80,10 +80,7 @@ class Arena {
     }
 
     void last_frame_ended() {
-        std::size_t total = 0;
-        for (const Block& each : blocks_) {
-            total += each.size;
-        }
+        const std::size_t total = held_bytes();
         if (total > SCRATCH_KEPT_BYTES) {
             free_all();
         } else if (blocks_.size() > 1) {
@@ -102,6 +99,14 @@ class Arena {
         std::size_t size;
     };
 
+    std::size_t held_bytes() const {
+        std::size_t total = 0;
+        for (const Block& each : blocks_) {
+            total += each.size;
+        }
+        return total;
+    }
+
     void next_block(std::size_t size) {
         // Blocks after the current one belong to frames that have ended: a loop of
         // frames finds its block again.
@@ -114,10 +119,14 @@ class Arena {
             std::free(blocks_.back().data);
             blocks_.pop_back();
         }
-        const std::size_t last =
+        const std::size_t wanted =
             blocks_.empty() ? first_bytes_ : 2 * blocks_.back().size;
-        // Doubling stops at the kept size: beyond it every byte is one asked for.
-        const std::size_t bytes = std::max(size, std::min(last, SCRATCH_KEPT_BYTES));
+        // Doubling stops where the kept size is reached: what is more than that is
+        // given back after the call, and must be what was asked for.
+        const std::size_t held = held_bytes();
+        const std::size_t room =
+            held < SCRATCH_KEPT_BYTES ? SCRATCH_KEPT_BYTES - held : 0;
+        const std::size_t bytes = std::max(size, std::min(wanted, room));
         blocks_.reserve(blocks_.size() + 1);
         blocks_.push_back(
             {static_cast<char*>(allocate_block(bytes, "scratch")), bytes});
