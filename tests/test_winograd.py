@@ -8,6 +8,9 @@ import numpy as np
 import pytest
 
 import pyconv as pc
+from pyconv import _core
+from pyconv.cpu import CPU
+from pyconv.planning import choose
 from tests import oracle
 from tests.cases import in_order, normal
 
@@ -66,10 +69,19 @@ def test_refusals_name_the_reason(options: dict[str, Any]) -> None:
 
 # Blocks of tiles fused in L2; deep enough to be staged, in one block and in several.
 @pytest.mark.parametrize(
-    ("n", "c", "size"), [(3, 40, 13), (1, 512, 20), (4, 512, 60)], ids=str
+    ("n", "c", "size", "staged_tiles"),
+    [(3, 40, 13, 0), (1, 512, 20, 25), (4, 512, 60, 490)],
+    ids=str,
 )
-def test_every_schedule_is_the_same_arithmetic(n: int, c: int, size: int) -> None:
+def test_every_schedule_is_the_same_arithmetic(
+    n: int, c: int, size: int, staged_tiles: int
+) -> None:
     x, w = normal((n, c, size, size), np.float32, 1), normal((c, c, 3, 3), np.float32)
+    problem = pc.explain(pc.conv2d, x, w, padding=1).problem
+    blocking = dict(choose(problem, CPU, "winograd").plan.blocking)
+    if _core.machine()["l2_bytes"] <= 2 << 20:
+        assert blocking["staged"] == (staged_tiles > 0)
+        assert not staged_tiles or blocking["tiles"] <= staged_tiles
     for order in ("first", "last"):
         view = in_order(x, order)
         y = pc.conv2d(view, w, padding=1, algorithm="winograd")

@@ -150,7 +150,6 @@ ConvPlan turned_lanes_plan(
     const int64 pixels = volume(problem.input) + volume(problem.output);
     plan.problem = problem;
     plan.filter_group = channels;
-    plan.turned_ahead = true;
     plan.parallel =
         products_of(problem) + 8.0 * outputs_of(problem) > PARALLEL_PRODUCTS;
     plan.blocking.emplace_back("part_k", channels);

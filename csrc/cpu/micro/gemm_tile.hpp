@@ -39,6 +39,7 @@ inline __attribute__((always_inline)) void multiply_tap(
         const int64 offset = UNIT_STEP ? k : k * step;
         const auto* lanes = reinterpret_cast<const Vector*>(b) + k * VECTORS;
         Vector right[VECTORS];
+        // Without a branch: where nothing is ahead this is b, which is on its way.
         __builtin_prefetch(ahead + k * (64 / sizeof(T)));
         PYCONV_UNROLL
         for (int j = 0; j < VECTORS; ++j) {

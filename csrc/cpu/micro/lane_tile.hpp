@@ -147,6 +147,7 @@ lane_row_step(const LaneTile<T>& tile, int64 channel) {
             if (column >= first && column < last) {
                 const Vector right =
                     *reinterpret_cast<const Unaligned*>(x + column * pitch);
+                // Rows of pixels lie too far apart for the processor to foresee.
                 __builtin_prefetch(x + (column + PIXELS * STRIDE) * pitch);
                 PYCONV_UNROLL
                 for (int s = 0; s < TAPS; ++s) {
