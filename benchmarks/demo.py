@@ -295,7 +295,7 @@ def show_layers(timed: list[Timed], console: Console) -> None:
     for name in names:
         table.add_column(name.replace("_", " "), justify="right")
     for t in timed:
-        best = min(t.samples, key=lambda n: t.samples[n].median)
+        best = min(t.samples, key=lambda n: t.samples[n].median, default=None)
         cells = [
             f"{1e3 * t.samples[n].median:.2f}" if n in t.samples else "-" for n in names
         ]
