@@ -31,7 +31,7 @@ PEERS = ("torch", "onnxruntime", "ncnn", "opencv-python-headless", "scipy")
 
 CPU_OPERATIONS = {
     "conv1d, conv2d, conv3d": "conv",
-    "max_pool2d, avg_pool2d": "pool",
+    "pooling: max, average, Lp, adaptive, global, 1-D to 3-D": "pool",
 }
 
 

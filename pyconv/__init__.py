@@ -3,6 +3,16 @@
 from __future__ import annotations
 
 from pyconv._core import version as __version__
+from pyconv.adaptive_pooling import (
+    adaptive_avg_pool1d,
+    adaptive_avg_pool2d,
+    adaptive_avg_pool3d,
+    adaptive_max_pool1d,
+    adaptive_max_pool2d,
+    adaptive_max_pool3d,
+    global_avg_pool,
+    global_max_pool,
+)
 from pyconv.backends import algorithms, device
 from pyconv.control import (
     empty_output_pool,
@@ -15,7 +25,17 @@ from pyconv.convolution import conv1d, conv2d, conv3d
 from pyconv.errors import BackendUnavailable, ShapeError, UnsupportedAlgorithm
 from pyconv.inspection import Explanation, Info, explain, info
 from pyconv.layers import Conv1d, Conv2d, Conv3d
-from pyconv.pooling import avg_pool2d, max_pool2d
+from pyconv.pooling import (
+    avg_pool1d,
+    avg_pool2d,
+    avg_pool3d,
+    lp_pool1d,
+    lp_pool2d,
+    lp_pool3d,
+    max_pool1d,
+    max_pool2d,
+    max_pool3d,
+)
 from pyconv.protocols import Candidate, Event
 from pyconv.recording import CallRecord, trace
 
@@ -32,8 +52,16 @@ __all__ = [
     "ShapeError",
     "UnsupportedAlgorithm",
     "__version__",
+    "adaptive_avg_pool1d",
+    "adaptive_avg_pool2d",
+    "adaptive_avg_pool3d",
+    "adaptive_max_pool1d",
+    "adaptive_max_pool2d",
+    "adaptive_max_pool3d",
     "algorithms",
+    "avg_pool1d",
     "avg_pool2d",
+    "avg_pool3d",
     "conv1d",
     "conv2d",
     "conv3d",
@@ -41,8 +69,15 @@ __all__ = [
     "empty_output_pool",
     "explain",
     "get_num_threads",
+    "global_avg_pool",
+    "global_max_pool",
     "info",
+    "lp_pool1d",
+    "lp_pool2d",
+    "lp_pool3d",
+    "max_pool1d",
     "max_pool2d",
+    "max_pool3d",
     "output_pool_info",
     "set_num_threads",
     "set_output_pool_limit",

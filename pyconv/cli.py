@@ -6,23 +6,31 @@ import argparse
 import json
 import sys
 from collections.abc import Callable
+from inspect import signature
 from typing import Any
 
 import numpy as np
 
 import pyconv as pc
+from pyconv.pool_arguments import POOLS
 
 __all__ = ["main"]
 
 _OPERATIONS: dict[str, Callable[..., Any]] = {
-    "conv1d": pc.conv1d,
-    "conv2d": pc.conv2d,
-    "conv3d": pc.conv3d,
-    "max_pool2d": pc.max_pool2d,
-    "avg_pool2d": pc.avg_pool2d,
+    name: getattr(pc, name) for name in ("conv1d", "conv2d", "conv3d", *POOLS)
 }
 
-_CONV_ONLY = {"--weight": "weight", "--groups": "groups"}
+# Options that become arguments of the same name, with an example each.
+_ARGUMENTS = {
+    "weight": "64,64,3,3",
+    "kernel_size": "3",
+    "output_size": "7",
+    "norm_type": "2",
+    "stride": "2",
+    "padding": "1",
+    "dilation": "2",
+    "groups": "4",
+}
 
 
 def _integers(text: str) -> tuple[int, ...]:
@@ -53,9 +61,11 @@ def _parser() -> argparse.ArgumentParser:
     explain.add_argument("--input", type=_integers, required=True, help="8,64,56,56")
     explain.add_argument("--weight", type=_integers, help="64,64,3,3")
     explain.add_argument("--kernel-size", type=_one_or_all, help="of a pooling window")
+    explain.add_argument("--output-size", type=_one_or_all, help="of adaptive pooling")
+    explain.add_argument("--norm-type", type=float, help="of lp_pool: 1, 2")
     explain.add_argument("--stride", type=_one_or_all)
-    explain.add_argument("--padding", type=_padding, default=0, help="1, 1,2 or same")
-    explain.add_argument("--dilation", type=_one_or_all, default=1)
+    explain.add_argument("--padding", type=_padding, help="1, 1,2 or same")
+    explain.add_argument("--dilation", type=_one_or_all)
     explain.add_argument("--groups", type=int)
     explain.add_argument("--dtype", choices=("float32", "float64"), default="float32")
     explain.add_argument("--layout", choices=("NCHW", "NHWC"), default="NCHW")
@@ -73,32 +83,17 @@ def _stand_in(shape: tuple[int, ...], dtype: str) -> np.ndarray[Any, Any]:
 
 def _explain(options: argparse.Namespace) -> pc.Explanation:
     function = _OPERATIONS[options.operation]
-    x = _stand_in(options.input, options.dtype)
-    common = {
-        "padding": options.padding,
-        "dilation": options.dilation,
-        "layout": options.layout,
-        "algorithm": options.algorithm,
-    }
-    is_conv = options.operation.startswith("conv")
-    others = {"--kernel-size": "kernel_size"} if is_conv else _CONV_ONLY
-    for flag, name in others.items():
-        if getattr(options, name) is not None:
+    known = signature(function).parameters
+    given: dict[str, Any] = {"layout": options.layout, "algorithm": options.algorithm}
+    for name, example in _ARGUMENTS.items():
+        flag, value = f"--{name.replace('_', '-')}", getattr(options, name)
+        if value is not None and name not in known:
             raise ValueError(f"{flag} is no option of {options.operation}")
-    if is_conv:
-        if options.weight is None:
-            raise ValueError("--weight is needed, such as --weight 64,64,3,3")
-        return pc.explain(
-            function,
-            x,
-            _stand_in(options.weight, options.dtype),
-            stride=1 if options.stride is None else options.stride,
-            groups=1 if options.groups is None else options.groups,
-            **common,
-        )
-    if options.kernel_size is None:
-        raise ValueError("--kernel-size is needed, such as --kernel-size 3")
-    return pc.explain(function, x, options.kernel_size, stride=options.stride, **common)
+        if value is None and name in known and known[name].default is known[name].empty:
+            raise ValueError(f"{flag} is needed, such as {flag} {example}")
+        if value is not None:
+            given[name] = _stand_in(value, options.dtype) if name == "weight" else value
+    return pc.explain(function, _stand_in(options.input, options.dtype), **given)
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -3,17 +3,27 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from functools import partial
+from inspect import signature
 from typing import Any
 
 import numpy as np
 
-from pyconv import _core, conv_arguments, convolution, pooling
+from pyconv import (
+    _core,
+    adaptive_pooling,
+    conv_arguments,
+    convolution,
+    pool_arguments,
+    pooling,
+)
 from pyconv.backends import cuda_unavailable, requested_device
 from pyconv.layers import Layer
 from pyconv.planning import candidates, pick, plan_cache_info
 from pyconv.protocols import Candidate, Event, Problem
+from pyconv.running import Call
 
 __all__ = ["Explanation", "Info", "explain", "info"]
 
@@ -104,75 +114,36 @@ class Explanation:
         return "\n".join(lines)
 
 
-def _conv(rank: int) -> Callable[..., Any]:
-    """Bind prepare() to a rank."""
-
-    def prepare(*args: Any, **kwargs: Any) -> Any:
-        return conv_arguments.prepare(rank, *args, dry=True, **kwargs)
-
-    return prepare
-
-
-def _max_pool(
-    x: Any,
-    kernel_size: Any,
-    stride: Any = None,
-    padding: Any = 0,
-    dilation: Any = 1,
-    ceil_mode: Any = False,
-    return_indices: Any = False,
-    **kwargs: Any,
-) -> Any:
-    """Read max_pool2d's arguments."""
-    return pooling.prepare(
-        "max",
-        x,
-        kernel_size,
-        stride,
-        padding,
-        dilation,
-        ceil_mode,
-        return_indices=return_indices,
-        dry=True,
-        **kwargs,
-    )
+def _readers() -> dict[Any, Callable[..., Call]]:
+    """Map each public function to what reads its arguments."""
+    readers: dict[Any, Callable[..., Call]] = {
+        getattr(convolution, f"conv{rank}d"): partial(conv_arguments.prepare, rank)
+        for rank in (1, 2, 3)
+    }
+    for name in pool_arguments.POOLS:
+        function = getattr(pooling, name, None) or getattr(adaptive_pooling, name)
+        readers[function] = partial(pool_arguments.prepare, name)
+    return readers
 
 
-def _avg_pool(
-    x: Any,
-    kernel_size: Any,
-    stride: Any = None,
-    padding: Any = 0,
-    ceil_mode: Any = False,
-    count_include_pad: Any = True,
-    divisor_override: Any = None,
-    *,
-    dilation: Any = 1,
-    **kwargs: Any,
-) -> Any:
-    """Read avg_pool2d's arguments."""
-    return pooling.prepare(
-        "average",
-        x,
-        kernel_size,
-        stride,
-        padding,
-        dilation,
-        ceil_mode,
-        count_include_pad,
-        divisor_override,
-        dry=True,
-        **kwargs,
-    )
+_READERS = _readers()
 
 
-_READERS: Mapping[Any, Callable[..., Any]] = {
-    convolution.conv1d: _conv(1),
-    convolution.conv2d: _conv(2),
-    convolution.conv3d: _conv(3),
-    pooling.max_pool2d: _max_pool,
-    pooling.avg_pool2d: _avg_pool,
-}
+def _read(
+    function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> Call:
+    """Read a call of a public function or a layer, and copy nothing."""
+    if isinstance(function, Layer):
+        return function.explained(*args, **kwargs)
+    try:
+        reader = _READERS[function]
+    except (KeyError, TypeError):  # no function may have no hash
+        names = ", ".join(known.__name__ for known in _READERS)
+        raise TypeError(
+            f"explain takes one of {names} or a layer, got {function!r:.60}"
+        ) from None
+    # Public parameters and the reader's have the same names.
+    return reader(**signature(function).bind(*args, **kwargs).arguments, dry=True)
 
 
 def explain(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Explanation:
@@ -181,7 +152,7 @@ def explain(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Explanat
     Parameters
     ----------
     function : callable
-        conv1d, conv2d, conv3d, max_pool2d, avg_pool2d, or a layer such as Conv2d.
+        A convolution, a pooling, or a layer such as Conv2d.
     *args, **kwargs
         Its arguments; only shapes, dtypes and strides of arrays matter.
 
@@ -205,19 +176,9 @@ def explain(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Explanat
     >>> pc.explain(pc.conv2d, x, w, padding=1).chosen in pc.algorithms("conv")
     True
     """
-    layer = function if isinstance(function, Layer) else None
-    try:
-        known = _READERS.get(function)
-    except TypeError:  # no function has no hash
-        known = None
-    reader = layer.explained if layer is not None else known
-    if reader is None:
-        names = ", ".join(reader.__name__ for reader in _READERS)
-        raise TypeError(
-            f"explain takes one of {names} or a layer, got {function!r:.60}"
-        )
-    call = reader(*args, **kwargs)
-    chosen, _ = pick(call.problem, call.backend, call.algorithm, layer is not None)
+    call = _read(function, args, kwargs)
+    keeps_weights = isinstance(function, Layer)
+    chosen, _ = pick(call.problem, call.backend, call.algorithm, keeps_weights)
     return Explanation(
         operation=call.name,
         problem=call.problem,

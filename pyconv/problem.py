@@ -47,7 +47,7 @@ ACTIVATIONS = {
     "silu": 7,
 }
 ACCURACIES = {"strict": 0, "default": 1, "fast": 2}
-POOL_KINDS = {"max": 0, "average": 1}
+POOL_KINDS = {"max": 0, "average": 1, "lp": 2}
 
 _WIDE = {"Triple": (3,), "Pitches": (5,)}
 
@@ -146,8 +146,10 @@ class PoolProblem:
     pad_before: Triple
     pad_after: Triple
     output: Triple
+    adaptive: int
     count_include_pad: int
     divisor_override: int
+    norm_bits: int
     return_indices: int
     x_pitch: Pitches
     y_pitch: Pitches

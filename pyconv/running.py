@@ -14,6 +14,7 @@ import numpy as np
 from pyconv.arrays import Array, Layout, Road
 from pyconv.backends import backend_for, is_cupy, requested_device
 from pyconv.planning import Choice, choose
+from pyconv.problem import PoolProblem
 from pyconv.protocols import Backend, Event, Problem
 from pyconv.recording import record, recording
 
@@ -125,13 +126,13 @@ def run_conv(call: Call, choice: Choice, packed: Any = None) -> Array:
     return call.finish(choice, y)
 
 
-def run_pool(
-    call: Call, choice: Choice, with_indices: bool
-) -> Array | tuple[Array, Array]:
+def run_pool(call: Call, choice: Choice) -> Array | tuple[Array, Array]:
     """Run a planned pooling; returns the user's result, and indices if asked for."""
+    problem = call.problem
+    indexed = isinstance(problem, PoolProblem) and problem.return_indices
     y = _target(call, call.road.dtype)
-    indices = call.allocate(np.dtype(np.int64)) if with_indices else None
-    if call.problem.n > 0:
+    indices = call.allocate(np.dtype(np.int64)) if indexed else None
+    if problem.n > 0:
         call.backend.run_pool(
             choice.plan,
             call.operands["x"],

@@ -52,7 +52,7 @@ POOL_CASES = tuple(
         dtype=dtype,
         memory=memory,
     )
-    for kind in (0, 1)
+    for kind in (0, 1, 2)
     for memory in ("first", "last")
     for dtype in ("float32", "float64")
 )

@@ -154,4 +154,7 @@ def test_pool(pool: Any, algorithm: str, order: str, at: str) -> None:
                     held = guards.copy(np.full_like(expected, np.nan), order, at)
                     guarded = guards.copy(x, order, at)
                     y = pool(guarded, 3, stride, 1, algorithm=algorithm, out=held)
+                    if pool is pc.max_pool2d:
+                        pool(guarded, 3, stride, 1, 1, False, True, algorithm=algorithm)
+                    pc.adaptive_avg_pool2d(guarded, 2, algorithm=algorithm)
                     np.testing.assert_array_equal(y, expected)

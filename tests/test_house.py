@@ -21,13 +21,22 @@ CSRC = ROOT / "csrc"
 
 # From the top of the road to its foot: a module imports only what stands below it, or
 # beside it in its own package.
-PUBLIC = ("convolution", "layers", "pooling", "grad", "signal", "ndimage")
+PUBLIC = (
+    "convolution",
+    "layers",
+    "pooling",
+    "adaptive_pooling",
+    "grad",
+    "signal",
+    "ndimage",
+)
 LEVELS: tuple[tuple[str, ...], ...] = (
     ("__main__",),
     ("cli",),
     ("__init__",),
     PUBLIC,
-    ("conv_arguments",),
+    ("pool_calls",),
+    ("conv_arguments", "pool_arguments"),
     ("running",),
     ("arrays",),
     ("planning",),

@@ -5,6 +5,7 @@
 #include "bindings/arrays.hpp"
 
 #include <algorithm>
+#include <bit>
 #include <cstring>
 #include <utility>
 
@@ -16,6 +17,7 @@ enum Tag : std::uint64_t {
     TAG_FALSE,
     TAG_TRUE,
     TAG_INTEGER,
+    TAG_FLOAT,
     TAG_STRING,
     TAG_TUPLE,
     TAG_ARRAY,
@@ -40,6 +42,10 @@ bool CallKey::add(PyObject* argument) {
     }
     if (PyUnicode_CheckExact(argument)) {
         return add_string(argument);
+    }
+    if (PyFloat_CheckExact(argument)) {
+        const auto bits = std::bit_cast<std::uint64_t>(PyFloat_AS_DOUBLE(argument));
+        return put(TAG_FLOAT) && put(bits);
     }
     if (PyTuple_CheckExact(argument)) {
         return add_tuple(argument, false);

@@ -20,7 +20,7 @@ namespace {
 constexpr std::uint64_t OPERATION = 2; // of the call cache's keys
 
 // Positions in a fast call.
-enum Argument : std::size_t { X = 1, OUT = 11, COUNT = 12 };
+enum Argument : std::size_t { X = 1, OUT = 13, COUNT = 14 };
 
 py::list candidates(const py::bytes& record) {
     const auto problem = problem_of<PoolProblem>(record);
@@ -75,20 +75,27 @@ PyObject* cached(PyObject*, PyObject* const* values, Py_ssize_t count) {
     }
     // Our own share of the plan: another thread may evict the entry while we run.
     const auto plan = std::static_pointer_cast<const PoolPlan>(call->plan);
+    const bool indexed = plan->problem.return_indices != 0;
     PyObject* y = output_of(*call, given[OUT], type_number_of(plan->problem.dtype));
-    if (y == nullptr) {
+    PyObject* indices = indexed && y != nullptr
+                            ? output_of(*call, Py_None, index_type_number())
+                            : nullptr;
+    if (y == nullptr || (indexed && indices == nullptr)) {
+        Py_XDECREF(y);
         return nullptr;
     }
     const PoolTensors tensors{
         .x = data_of(given[X]),
         .y = data_of(y),
-        .indices = nullptr,
+        .indices = indexed ? static_cast<int64*>(data_of(indices)) : nullptr,
     };
-    if (!run_released([&] { plan->algorithm->run(*plan, tensors); })) {
-        Py_DECREF(y);
-        return nullptr;
+    PyObject* result = nullptr;
+    if (run_released([&] { plan->algorithm->run(*plan, tensors); })) {
+        result = indexed ? PyTuple_Pack(2, y, indices) : Py_NewRef(y);
     }
-    return y;
+    Py_DECREF(y);
+    Py_XDECREF(indices);
+    return result;
 }
 
 PyObject* remember(PyObject*, PyObject* const* values, Py_ssize_t count) {
@@ -97,10 +104,6 @@ PyObject* remember(PyObject*, PyObject* const* values, Py_ssize_t count) {
     }
     try {
         auto plan = py::handle(values[0]).cast<std::shared_ptr<PoolPlan>>();
-        if (plan->problem.return_indices != 0) {
-            PyErr_SetString(PyExc_ValueError, "a plan with indices has two results");
-            return nullptr;
-        }
         const Arguments given(values + 3, COUNT);
         if (!remember_call(OPERATION, std::move(plan), values[1], values[2], given)) {
             return nullptr;

@@ -37,7 +37,7 @@ enum Activation : int64 {
 // How far a result may lie from the direct sum's rounding.
 enum Accuracy : int64 { ACCURACY_STRICT = 0, ACCURACY_DEFAULT = 1, ACCURACY_FAST = 2 };
 
-enum PoolKind : int64 { POOL_MAX = 0, POOL_AVERAGE = 1 };
+enum PoolKind : int64 { POOL_MAX = 0, POOL_AVERAGE = 1, POOL_LP = 2 };
 
 struct ConvProblem {
     int64 dtype;
@@ -74,8 +74,10 @@ struct PoolProblem {
     int64 pad_before[3];
     int64 pad_after[3];
     int64 output[3];
+    int64 adaptive; // window o is [floor(o in / out), ceil((o + 1) in / out))
     int64 count_include_pad;
     int64 divisor_override; // 0: none
+    int64 norm_bits;        // Lp only: the order p of the norm, a double's bits
     int64 return_indices; // max only: y's twin of int64, plane offsets d*H*W + h*W + w
     int64 x_pitch[5];
     int64 y_pitch[5];

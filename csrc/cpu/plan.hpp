@@ -55,6 +55,8 @@ struct PoolPlan {
     PoolProblem problem;
     const PoolAlgorithm* algorithm;
     const IsaTable* isa;
+    int form = 0;       // which of the algorithm's variants
+    int64 channels = 1; // that are pooled together
     bool parallel;
     Blocking blocking;
     int64 workspace_bytes;

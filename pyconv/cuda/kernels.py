@@ -9,11 +9,11 @@ from __future__ import annotations
 
 from pyconv.cuda.conv import NAIVE, SHARED_HALO
 from pyconv.cuda.kernel import Kernel
-from pyconv.cuda.pool import AVERAGE, MAX
+from pyconv.cuda.pool import AVERAGE, LP, MAX
 
 __all__ = ["KERNELS", "find", "of_operation"]
 
-KERNELS: tuple[Kernel, ...] = (NAIVE, SHARED_HALO, MAX, AVERAGE)
+KERNELS: tuple[Kernel, ...] = (NAIVE, SHARED_HALO, MAX, AVERAGE, LP)
 
 
 def of_operation(operation: str) -> tuple[Kernel, ...]:

@@ -1,6 +1,6 @@
 """The pooling kernels as the host sees them: limits, launch, movement, cost.
 
-Both walk one window a thread; device memory bounds them, so the cost is the compulsory
+All walk one window a thread; device memory bounds them, so the cost is the compulsory
 bytes at the device's bandwidth unless the window is so large that L1 is slower.
 """
 
@@ -24,10 +24,10 @@ from pyconv.cuda.kernel import (
 )
 from pyconv.problem import PoolProblem
 
-__all__ = ["AVERAGE", "MAX"]
+__all__ = ["AVERAGE", "LP", "MAX"]
 
 THREADS = 256
-KINDS = ("max", "average")
+KINDS = ("max", "average", "lp")
 
 
 def _supports(kind: int) -> Callable[[PoolProblem], str]:
@@ -102,6 +102,17 @@ AVERAGE = Kernel(
     file="pool/average.cuh",
     supports=_supports(1),
     launch=_launch("average"),
+    movement=_movement,
+    cost_us=_cost_us,
+)
+
+LP = Kernel(
+    name="lp",
+    operation="pool",
+    summary="one thread takes the norm of one window",
+    file="pool/lp.cuh",
+    supports=_supports(2),
+    launch=_launch("lp"),
     movement=_movement,
     cost_us=_cost_us,
 )

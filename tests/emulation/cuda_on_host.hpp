@@ -40,6 +40,12 @@ struct Uint3 {
 #define blockDim (emulation::block_extent)
 #define gridDim (emulation::grid_extent)
 
+inline double __longlong_as_double(long long bits) {
+    double value;
+    std::memcpy(&value, &bits, sizeof value);
+    return value;
+}
+
 namespace emulation {
 
 enum class State { READY, WAITING, DONE };

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from itertools import product
 from math import erf
 from typing import Any
 
@@ -59,7 +60,7 @@ class ConvCase:
 
 @dataclass(frozen=True)
 class PoolCase:
-    """One pooling: kind 0 is max, 1 is average."""
+    """One pooling: kind 0 is max, 1 is average, 2 a norm."""
 
     name: str
     kind: int
@@ -74,6 +75,8 @@ class PoolCase:
     after: tuple[int, int, int] = (0, 0, 0)
     include_pad: bool = True
     divisor: int = 0
+    adaptive: bool = False
+    norm: float = 2.0
     dtype: str = "float32"
     memory: str = "first"
     values: dict[tuple[int, ...], float] = field(default_factory=dict)
@@ -134,8 +137,10 @@ def pool_problem(case: PoolCase, x: Array, y: Array, *, indices: bool) -> PoolPr
         pad_before=case.before,
         pad_after=case.after,
         output=case.output,
+        adaptive=int(case.adaptive),
         count_include_pad=int(case.include_pad),
         divisor_override=case.divisor,
+        norm_bits=int(np.float64(case.norm).view(np.int64)),
         return_indices=int(indices),
         x_pitch=pitch(x),
         y_pitch=pitch(y),
@@ -183,6 +188,15 @@ def activated(v: Array, activation: int) -> Array:
     return np.asarray(table[activation]())
 
 
+def _coordinates(case: PoolCase, axis: int, output: int) -> list[int]:
+    """Input coordinates of one output's window along an axis, padding included."""
+    n, outputs = case.input[axis], case.output[axis]
+    if case.adaptive:
+        return list(range(output * n // outputs, -(-(output + 1) * n // outputs)))
+    start = output * case.stride[axis] - case.before[axis]
+    return [start + tap * case.dilation[axis] for tap in range(case.kernel[axis])]
+
+
 def pooled(case: PoolCase, x: Array) -> tuple[Array, Array]:
     """Pool in float64, window by window: values, and indices of the maxima."""
     shape = (case.n, case.c, *case.output)
@@ -191,13 +205,9 @@ def pooled(case: PoolCase, x: Array) -> tuple[Array, Array]:
     for at in np.ndindex(*shape):
         taps = []
         padded = 0
-        for tap in np.ndindex(*case.kernel):
-            place = tuple(
-                o * s - b + t * d
-                for o, s, b, t, d in zip(
-                    at[2:], case.stride, case.before, tap, case.dilation, strict=True
-                )
-            )
+        for place in product(
+            *(_coordinates(case, axis, at[axis + 2]) for axis in range(3))
+        ):
             limits = zip(place, case.input, case.after, strict=True)
             padded += all(p < n + a for p, n, a in limits)
             if all(0 <= p < n for p, n in zip(place, case.input, strict=True)):
@@ -206,6 +216,9 @@ def pooled(case: PoolCase, x: Array) -> tuple[Array, Array]:
                 taps.append((float(x[here]), index))
         if case.kind == 0:
             values[at], indices[at] = _maximum(taps)
+        elif case.kind == 2:
+            total = sum(abs(value) ** case.norm for value, _ in taps)
+            values[at] = total ** (1 / case.norm)
         elif taps:
             count = case.divisor or (padded if case.include_pad else len(taps))
             values[at] = sum(value for value, _ in taps) / count

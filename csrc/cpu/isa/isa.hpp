@@ -199,6 +199,27 @@ struct SpreadLanes {
 
 inline constexpr int MAX_LANE_PIXELS = 8;
 
+// What pooling does to a list of rows, element by element.
+enum Reduction : int { REDUCE_MAX, REDUCE_SUM, REDUCE_ABSOLUTES, REDUCE_SQUARES };
+
+inline constexpr int REDUCTIONS = 4;
+
+// out[i] = the largest of rows[j][i], index[i] = offset[j] + i * step of the first of
+// its like, or of the first NaN. Indices below 2^31 where T has four bytes. Where the
+// first rows are padding, of -infinity, that is never the place: least[i] + offset[0]
+// is that of the first element that counts. Of `least` whole vectors are read.
+template <class T>
+struct IndexedRows {
+    const T* const* rows;
+    const int64* offset;
+    int64 count;
+    int64 step;
+    const int64* least; // or null: i * step
+    T* out;
+    int64* index;
+    int64 n;
+};
+
 template <class T>
 struct Kernels {
     int lanes;
@@ -215,12 +236,14 @@ struct Kernels {
     PlaneKernels<T> row_tile;    // rows are output rows, out_pitch apart in x
     PlaneKernels<T> slide_tile;  // the same where out_pitch is row_pitch
     void (*spread_lanes)(const SpreadLanes<T>&);
-    // out[i] = max or sum over j of rows[j][i]; NaN wins a maximum. count >= 1.
-    void (*reduce_max)(const T* const* rows, int64 count, T* out, int64 n);
-    void (*reduce_sum)(const T* const* rows, int64 count, T* out, int64 n);
+    // out[i] = the reduction over j of rows[j][i]; NaN wins a maximum. count >= 1.
+    void (*reduce[REDUCTIONS])(const T* const* rows, int64 count, T* out, int64 n);
+    void (*reduce_indexed)(const IndexedRows<T>&);
     // phases[f][i] = row[i * step + f] for all i * step + f < n
     void (*deinterleave)(const T* row, int64 n, int64 step, T* const* phases);
     void (*divide)(T* y, const T* divisors, int64 n);
+    void (*divide_all)(T* y, T divisor, int64 n);
+    void (*square_roots)(T* y, int64 n);
     // to[j * to_pitch + i] = from[i * from_pitch + j] for i < rows, j < columns
     void (*transpose)(
         const T* from,

@@ -102,10 +102,15 @@ void fill(Kernels<T>& kernels) {
     fill_lane_rows<T, 7>(kernels);
     kernels.store_tile = store_tile<T>;
     kernels.spread_lanes = spread_lanes<T>;
-    kernels.reduce_max = reduce_rows<T, true>;
-    kernels.reduce_sum = reduce_rows<T, false>;
+    kernels.reduce[REDUCE_MAX] = reduce_rows<T, REDUCE_MAX>;
+    kernels.reduce[REDUCE_SUM] = reduce_rows<T, REDUCE_SUM>;
+    kernels.reduce[REDUCE_ABSOLUTES] = reduce_rows<T, REDUCE_ABSOLUTES>;
+    kernels.reduce[REDUCE_SQUARES] = reduce_rows<T, REDUCE_SQUARES>;
+    kernels.reduce_indexed = reduce_indexed<T>;
     kernels.deinterleave = deinterleave<T>;
     kernels.divide = divide<T>;
+    kernels.divide_all = divide_all<T>;
+    kernels.square_roots = square_roots<T>;
     kernels.transpose = transpose<T>;
     kernels.copy_lines = copy_lines<T>;
     fill_winograd(kernels.winograd);

@@ -2,8 +2,8 @@
 //
 // The idea: vertical and horizontal windows, in either memory order, are the same thing
 // once the rows are named by pointers: out[i] = max or sum over rows of row[i]. Four
-// vectors of sums stay in registers while the rows go by; tails are done one by one, so
-// no row is read past its end. Rows are taken in list order.
+// vectors of sums stay in registers while the rows go by; of the last vector only the
+// elements there are get read and written. Rows are taken in list order.
 #pragma once
 
 #include "cpu/isa/isa.hpp"
@@ -12,66 +12,159 @@
 namespace pyconv::PYCONV_ISA {
 namespace {
 
-// The larger of two; a NaN on either side wins.
 template <class V>
-inline __attribute__((always_inline)) void take_max(V& best, const V& next) {
-    best = ((next > best) | (next != next)) ? next : best;
+inline __attribute__((always_inline)) V absolute(const V& value) {
+    return (value < V{} ? -value : value) + V{}; // the sum turns -0 into 0
 }
 
-template <class T, bool MAXIMUM>
-void reduce_rows(const T* const* rows, int64 count, T* out, int64 n) {
+// What a reduction makes of its first row.
+template <Reduction REDUCTION, class V>
+inline __attribute__((always_inline)) V begun(const V& value) {
+    if constexpr (REDUCTION == REDUCE_ABSOLUTES) {
+        return absolute(value);
+    } else if constexpr (REDUCTION == REDUCE_SQUARES) {
+        return value * value;
+    } else {
+        return value;
+    }
+}
+
+// And of each further one. In a maximum a NaN on either side wins.
+template <Reduction REDUCTION, class V>
+inline __attribute__((always_inline)) void take(V& result, const V& next) {
+    if constexpr (REDUCTION == REDUCE_MAX) {
+        const V larger = next > result ? next : result;
+        result = next != next ? next : larger;
+    } else if constexpr (REDUCTION == REDUCE_ABSOLUTES) {
+        result += absolute(next);
+    } else if constexpr (REDUCTION == REDUCE_SQUARES) {
+        result += next * next;
+    } else {
+        result += next;
+    }
+}
+
+// FULL whole vectors from element i on, and `tail` elements more where TAIL: all of
+// them side by side, so that one's additions do not wait for another's.
+template <class T, Reduction REDUCTION, int FULL, bool TAIL>
+inline __attribute__((always_inline)) void
+reduce_block(const T* const* rows, int64 count, T* out, int64 i, int64 tail) {
     using Vector = typename Simd<T>::Vector;
     using Unaligned = typename Simd<T>::Unaligned;
     constexpr int LANES = Simd<T>::LANES;
-    constexpr int BLOCK = 4;
+    Vector result[FULL + 1];
+    PYCONV_UNROLL
+    for (int v = 0; v < FULL; ++v) {
+        const Vector first =
+            *reinterpret_cast<const Unaligned*>(rows[0] + i + v * LANES);
+        result[v] = begun<REDUCTION>(first);
+    }
+    if constexpr (TAIL) {
+        result[FULL] = begun<REDUCTION>(load_partial(rows[0] + i + FULL * LANES, tail));
+    }
+    for (int64 j = 1; j < count; ++j) {
+        const T* row = rows[j] + i;
+        PYCONV_UNROLL
+        for (int v = 0; v < FULL; ++v) {
+            const Vector next = *reinterpret_cast<const Unaligned*>(row + v * LANES);
+            take<REDUCTION>(result[v], next);
+        }
+        if constexpr (TAIL) {
+            take<REDUCTION>(result[FULL], load_partial(row + FULL * LANES, tail));
+        }
+    }
+    PYCONV_UNROLL
+    for (int v = 0; v < FULL; ++v) {
+        *reinterpret_cast<Unaligned*>(out + i + v * LANES) = result[v];
+    }
+    if constexpr (TAIL) {
+        store_partial(out + i + FULL * LANES, result[FULL], tail);
+    }
+}
+
+template <class T, Reduction REDUCTION, int FULL>
+inline __attribute__((always_inline)) void
+reduce_end(const T* const* rows, int64 count, T* out, int64 i, int64 tail) {
+    if (tail > 0) {
+        reduce_block<T, REDUCTION, FULL, true>(rows, count, out, i, tail);
+    } else if constexpr (FULL > 0) {
+        reduce_block<T, REDUCTION, FULL, false>(rows, count, out, i, tail);
+    }
+}
+
+template <class T, Reduction REDUCTION>
+void reduce_rows(const T* const* rows, int64 count, T* out, int64 n) {
+    constexpr int LANES = Simd<T>::LANES;
+    if (n == 1) { // one element is worth no vector
+        T result = begun<REDUCTION>(rows[0][0]);
+        for (int64 j = 1; j < count; ++j) {
+            take<REDUCTION>(result, rows[j][0]);
+        }
+        out[0] = result;
+        return;
+    }
     int64 i = 0;
-    for (; i + BLOCK * LANES <= n; i += BLOCK * LANES) {
-        Vector best[BLOCK];
-        PYCONV_UNROLL
-        for (int v = 0; v < BLOCK; ++v) {
-            best[v] = *reinterpret_cast<const Unaligned*>(rows[0] + i + v * LANES);
-        }
-        for (int64 j = 1; j < count; ++j) {
-            const T* row = rows[j] + i;
-            PYCONV_UNROLL
-            for (int v = 0; v < BLOCK; ++v) {
-                const Vector next =
-                    *reinterpret_cast<const Unaligned*>(row + v * LANES);
-                if constexpr (MAXIMUM) {
-                    take_max(best[v], next);
-                } else {
-                    best[v] += next;
-                }
-            }
-        }
-        PYCONV_UNROLL
-        for (int v = 0; v < BLOCK; ++v) {
-            *reinterpret_cast<Unaligned*>(out + i + v * LANES) = best[v];
-        }
+    for (; i + 4 * LANES <= n; i += 4 * LANES) {
+        reduce_block<T, REDUCTION, 4, false>(rows, count, out, i, 0);
     }
-    for (; i + LANES <= n; i += LANES) {
-        Vector best = *reinterpret_cast<const Unaligned*>(rows[0] + i);
-        for (int64 j = 1; j < count; ++j) {
-            const Vector next = *reinterpret_cast<const Unaligned*>(rows[j] + i);
-            if constexpr (MAXIMUM) {
-                take_max(best, next);
-            } else {
-                best += next;
-            }
-        }
-        *reinterpret_cast<Unaligned*>(out + i) = best;
+    const int64 tail = (n - i) % LANES;
+    switch ((n - i) / LANES) {
+    case 3:
+        return reduce_end<T, REDUCTION, 3>(rows, count, out, i, tail);
+    case 2:
+        return reduce_end<T, REDUCTION, 2>(rows, count, out, i, tail);
+    case 1:
+        return reduce_end<T, REDUCTION, 1>(rows, count, out, i, tail);
+    default:
+        return reduce_end<T, REDUCTION, 0>(rows, count, out, i, tail);
     }
-    for (; i < n; ++i) {
-        T best = rows[0][i];
-        for (int64 j = 1; j < count; ++j) {
-            const T next = rows[j][i];
-            if constexpr (MAXIMUM) {
-                best = (next > best || next != next) ? next : best;
-            } else {
-                best += next;
+}
+
+// A maximum and its place; rows in the order in which equal elements win.
+template <class T>
+void reduce_indexed(const IndexedRows<T>& task) {
+    using Vector = typename Simd<T>::Vector;
+    using Unaligned = typename Simd<T>::Unaligned;
+    using Index = typename Simd<T>::Index;
+    constexpr int LANES = Simd<T>::LANES;
+    typedef int64 Wide __attribute__((vector_size(8 * LANES), aligned(8), may_alias));
+    using Step = decltype(Index{}[0] + Index{}[0]);
+    Index lane{};
+    for (int i = 0; i < LANES; ++i) {
+        lane[i] = static_cast<Step>(i * task.step);
+    }
+    for (int64 i = 0; i < task.n; i += LANES) {
+        const int64 left = task.n - i;
+        const auto load = [&](const T* row) __attribute__((always_inline)) {
+            return left >= LANES ? static_cast<Vector>(
+                                       *reinterpret_cast<const Unaligned*>(row + i))
+                                 : load_partial(row + i, left);
+        };
+        const Index here = lane + static_cast<Step>(i * task.step);
+        Vector best = load(task.rows[0]);
+        Index place = here + static_cast<Step>(task.offset[0]);
+        if (task.least != nullptr) {
+            const Wide first = *reinterpret_cast<const Wide*>(task.least + i);
+            place = __builtin_convertvector(first, Index) +
+                    static_cast<Step>(task.offset[0]);
+        }
+        for (int64 j = 1; j < task.count; ++j) {
+            const Vector next = load(task.rows[j]);
+            const Index at = here + static_cast<Step>(task.offset[j]);
+            const auto wins = (next > best) | ((next != next) & (best == best));
+            best = wins ? next : best;
+            place = wins ? at : place;
+        }
+        int64* to = task.index + i;
+        if (left >= LANES) {
+            *reinterpret_cast<Unaligned*>(task.out + i) = best;
+            *reinterpret_cast<Wide*>(to) = __builtin_convertvector(place, Wide);
+        } else {
+            store_partial(task.out + i, best, left);
+            for (int64 k = 0; k < left; ++k) {
+                to[k] = place[k];
             }
         }
-        out[i] = best;
     }
 }
 
@@ -89,6 +182,10 @@ void deinterleave(const T* row, int64 n, int64 step, T* const* phases) {
         }
         return;
     }
+    if (step == 1) {
+        __builtin_memcpy(phases[0], row, static_cast<unsigned long>(n) * sizeof(T));
+        return;
+    }
     for (int64 phase = 0; phase < step; ++phase) {
         for (int64 i = 0; i * step + phase < n; ++i) {
             phases[phase][i] = row[i * step + phase];
@@ -100,6 +197,24 @@ template <class T>
 void divide(T* y, const T* divisors, int64 n) {
     for (int64 i = 0; i < n; ++i) {
         y[i] /= divisors[i];
+    }
+}
+
+template <class T>
+void divide_all(T* y, T divisor, int64 n) {
+    for (int64 i = 0; i < n; ++i) {
+        y[i] /= divisor;
+    }
+}
+
+template <class T>
+void square_roots(T* y, int64 n) {
+    for (int64 i = 0; i < n; ++i) {
+        if constexpr (sizeof(T) == 4) {
+            y[i] = __builtin_sqrtf(y[i]);
+        } else {
+            y[i] = __builtin_sqrt(y[i]);
+        }
     }
 }
 

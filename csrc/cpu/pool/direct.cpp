@@ -1,243 +1,260 @@
-// direct pooling: first down the rows of a window, then along them, whole rows at a
-// time.
+// direct pooling: first down the rows of a window, then along them, in vectors.
 //
 // The idea: a maximum or a sum over a window splits into one over its rows and one over
 // its columns. Down: the window's input rows are reduced element by element into one
-// row that stays in L1 (in channels-last memory that row is W * C long). Along: for
-// output q the columns q * stride + s * dilation are reduced. In channels-last memory
-// they are runs of C; in channels-first memory the row is split into `stride` phases,
-// in which consecutive outputs are neighbours, and one reduction makes the whole output
-// row. Every step is one kernel, reduce_rows. Both memory orders add in the same order.
-// Rows whose elements are not neighbours are gathered first, and scattered at the end.
+// line that stays in L1. Along: for output q the columns q * stride + s * dilation of
+// the line are reduced. Channels-last memory has channels in the lanes (lane_pool.hpp),
+// channels-first memory outputs of a row (row_pool.hpp); where its planes are small, a
+// few of them are turned channels-last in scratch, and the results back. All forms add
+// in the same order.
 #include "core/memory.hpp"
 #include "core/threads.hpp"
 #include "cpu/algorithm.hpp"
 #include "cpu/geometry.hpp"
 #include "cpu/isa/registry.hpp"
+#include "cpu/pool/lane_pool.hpp"
 #include "cpu/pool/model.hpp"
-#include "cpu/pool/window.hpp"
-
-#include <limits>
+#include "cpu/pool/row_pool.hpp"
 
 namespace pyconv {
 namespace {
 
+enum Form : int { ROWS, LANES, TURNED };
+
+// Parts that make two threads equally busy.
+constexpr int64 PARTS = 8;
+
 bool channels_last(const PoolProblem& problem) {
-    return problem.x_pitch[1] == 1 && problem.y_pitch[1] == 1 &&
-           (problem.input[2] == 1 || problem.x_pitch[4] == problem.c);
+    return problem.x_pitch[1] == 1 && problem.y_pitch[1] == 1 && problem.c > 1;
 }
 
-bool gathers(const PoolProblem& problem) {
-    return problem.input[2] > 1 && problem.x_pitch[4] != 1;
+// Pixels of a plane side by side, row after row.
+bool dense(const int64 (&extent)[3], const int64 (&pitch)[5]) {
+    return (extent[2] == 1 || pitch[4] == 1) &&
+           (extent[1] == 1 || pitch[3] == extent[2]) &&
+           (extent[0] == 1 || pitch[2] == extent[1] * extent[2]);
 }
 
-bool scatters(const PoolProblem& problem) {
-    return problem.output[2] > 1 && problem.y_pitch[4] != 1;
+int lanes_of(const PoolProblem& problem, const IsaTable& isa) {
+    return problem.dtype == FLOAT32 ? isa.f32.lanes : isa.f64.lanes;
 }
 
-// Columns of input that a row of outputs reaches, from the first one's first on.
-int64 reach(const PoolProblem& problem) {
-    return (problem.output[2] - 1) * problem.stride[2] +
-           (problem.kernel[2] - 1) * problem.dilation[2] + 1;
+// Bytes of one channel, input and output, and of the indices.
+int64 channel_bytes(const PoolProblem& problem) {
+    const int64 index = problem.return_indices != 0 ? 8 : 0;
+    return volume(problem.input) * element_bytes(problem.dtype) +
+           volume(problem.output) * (element_bytes(problem.dtype) + index);
+}
+
+Form form_of(const PoolProblem& problem, const IsaTable& isa, const Machine& host) {
+    if (channels_last(problem)) {
+        return LANES;
+    }
+    const int64 lanes = lanes_of(problem, isa);
+    const bool fits = channel_bytes(problem) * lanes <= host.l2_bytes / 4;
+    const bool short_rows = problem.output[2] < 2 * lanes || problem.adaptive != 0;
+    const bool turns =
+        dense(problem.input, problem.x_pitch) && dense(problem.output, problem.y_pitch);
+    return problem.c > 1 && fits && short_rows && turns ? TURNED : ROWS;
+}
+
+int64 part_channels(
+    const PoolProblem& problem, Form form, const IsaTable& isa, const Machine& host) {
+    const int64 lanes = lanes_of(problem, isa);
+    if (form == TURNED) {
+        const int64 fitting = host.l1_bytes * 3 / 4 / (channel_bytes(problem) * lanes);
+        return std::clamp<int64>(fitting, 1, PARTS) * lanes;
+    }
+    // Short lines between the reductions, and enough parts to share.
+    const int64 rows = problem.n * problem.output[0] * problem.output[1];
+    const int64 most = std::max<int64>(LINE_ELEMENTS / problem.kernel[2], lanes);
+    const int64 fair = ceil_div(problem.c * rows, PARTS);
+    const int64 wanted = std::min({problem.c, most, std::max(fair, lanes)});
+    return ceil_div(wanted, lanes) * lanes;
 }
 
 template <class T>
-class RowPool {
-  public:
-    RowPool(const PoolPlan& plan, const PoolTensors& tensors, ScratchFrame& frame)
-        : problem_(plan.problem), kernels_(kernels_of<T>(*plan.isa)),
-          x_(static_cast<const T*>(tensors.x)), y_(static_cast<T*>(tensors.y)),
-          reduce_(
-              problem_.kind == POOL_MAX ? kernels_.reduce_max : kernels_.reduce_sum),
-          nothing_(
-              problem_.kind == POOL_MAX ? -std::numeric_limits<T>::infinity() : T(0)),
-          rows_(frame.take<const T*>(problem_.kernel[0] * problem_.kernel[1])),
-          columns_(frame.take<const T*>(problem_.kernel[2])),
-          divisors_(frame.take<T>(problem_.output[2])) {
-        const int64 stride = problem_.stride[2];
-        const int64 row = reach(problem_);
-        if (channels_last(problem_)) {
-            line_ = frame.take<T>(problem_.input[2] * problem_.c);
-            return;
-        }
-        line_ = frame.take<T>(row);
-        if (gathers(problem_)) {
-            gathered_ = frame.take<T>(
-                problem_.kernel[0] * problem_.kernel[1] * problem_.input[2]);
-        }
-        if (scatters(problem_)) {
-            result_ = frame.take<T>(problem_.output[2]);
-        }
-        if (stride > 1 && problem_.output[2] > 1) {
-            phases_ = frame.take<T*>(stride);
-            for (int64 phase = 0; phase < stride; ++phase) {
-                phases_[phase] = frame.take<T>(ceil_div(row, stride));
-            }
-        }
-    }
-
-    // One output row of one sample, all channels.
-    void pool_channels_last(int64 n, int64 m, int64 p) {
-        const int64 count = aim(x_ + n * problem_.x_pitch[0], m, p);
-        T* y = y_ + n * problem_.y_pitch[0] + m * problem_.y_pitch[2] +
-               p * problem_.y_pitch[3];
-        if (count > 0) {
-            reduce_(rows_, count, line_, problem_.input[2] * problem_.c);
-        }
-        for (int64 q = 0; q < problem_.output[2]; ++q, y += problem_.y_pitch[4]) {
-            const Window window = window_of(problem_, 2, q);
-            const int64 taps = count > 0 ? window.last - window.first : 0;
-            for (int64 i = 0; i < taps; ++i) {
-                const int64 w =
-                    window.start + (window.first + i) * problem_.dilation[2];
-                columns_[i] = line_ + w * problem_.c;
-            }
-            if (taps > 0) {
-                reduce_(columns_, taps, y, problem_.c);
-            } else {
-                std::fill(y, y + problem_.c, nothing_);
-            }
-            if (problem_.kind == POOL_AVERAGE) {
-                const T divided_by = divisor(window.counted);
-                for (int64 c = 0; c < problem_.c; ++c) {
-                    y[c] /= divided_by;
-                }
-            }
-        }
-    }
-
-    // One output row of one plane.
-    void pool_channels_first(int64 n, int64 c, int64 m, int64 p) {
-        const int64 count =
-            aim(x_ + n * problem_.x_pitch[0] + c * problem_.x_pitch[1], m, p);
-        T* home = y_ + n * problem_.y_pitch[0] + c * problem_.y_pitch[1] +
-                  m * problem_.y_pitch[2] + p * problem_.y_pitch[3];
-        T* y = result_ != nullptr ? result_ : home;
-        const int64 outputs = problem_.output[2];
-        if (gathered_ != nullptr) {
-            gather(count);
-        }
-        if (count == 0) {
-            std::fill(y, y + outputs, nothing_);
-        } else {
-            fill_line(count);
-            place_columns();
-            reduce_(columns_, problem_.kernel[2], y, outputs);
-        }
-        if (problem_.kind == POOL_AVERAGE) {
-            for (int64 q = 0; q < outputs; ++q) {
-                divisors_[q] = divisor(window_of(problem_, 2, q).counted);
-            }
-            kernels_.divide(y, divisors_, outputs);
-        }
-        if (result_ != nullptr) {
-            for (int64 q = 0; q < outputs; ++q) {
-                home[q * problem_.y_pitch[4]] = y[q];
-            }
-        }
-    }
-
-  private:
-    // Lists the window's rows inside the plane; returns how many there are.
-    int64 aim(const T* plane, int64 m, int64 p) {
-        const Window depth = window_of(problem_, 0, m);
-        const Window height = window_of(problem_, 1, p);
-        counted_ = {depth.counted, height.counted};
-        int64 count = 0;
-        for (int64 t = depth.first; t < depth.last; ++t) {
-            const int64 d = depth.start + t * problem_.dilation[0];
-            for (int64 r = height.first; r < height.last; ++r) {
-                const int64 h = height.start + r * problem_.dilation[1];
-                rows_[count++] =
-                    plane + d * problem_.x_pitch[2] + h * problem_.x_pitch[3];
-            }
-        }
-        return count;
-    }
-
-    // Copies the listed rows side by side, and lists the copies.
-    void gather(int64 count) {
-        const int64 width = problem_.input[2];
-        for (int64 row = 0; row < count; ++row) {
-            T* copy = gathered_ + row * width;
-            for (int64 w = 0; w < width; ++w) {
-                copy[w] = rows_[row][w * problem_.x_pitch[4]];
-            }
-            rows_[row] = copy;
-        }
-    }
-
-    // Reduces the rows into the line, with what is neutral on either side of it.
-    void fill_line(int64 count) {
-        const int64 length = reach(problem_);
-        const int64 before = std::min(problem_.pad_before[2], length);
-        const int64 inside = std::min(problem_.input[2], length - before);
-        std::fill(line_, line_ + before, nothing_);
-        if (inside > 0) {
-            reduce_(rows_, count, line_ + before, inside);
-        }
-        std::fill(line_ + before + inside, line_ + length, nothing_);
-    }
-
-    // columns_[s][q] = line_[q * stride + s * dilation]
-    void place_columns() {
-        if (phases_ != nullptr) {
-            kernels_.deinterleave(line_, reach(problem_), problem_.stride[2], phases_);
-        }
-        for (int64 s = 0; s < problem_.kernel[2]; ++s) {
-            const int64 at = s * problem_.dilation[2];
-            const int64 stride = problem_.stride[2];
-            columns_[s] =
-                phases_ != nullptr ? phases_[at % stride] + at / stride : line_ + at;
-        }
-    }
-
-    T divisor(int64 width) const {
-        return static_cast<T>(
-            divisor_of(problem_, counted_.depth, counted_.height, width));
-    }
-
-    struct Counted {
-        int64 depth;
-        int64 height;
-    };
-
-    const PoolProblem& problem_;
-    const Kernels<T>& kernels_;
-    const T* x_;
-    T* y_;
-    void (*reduce_)(const T* const*, int64, T*, int64);
-    T nothing_;
-    const T** rows_;
-    const T** columns_;
-    T* divisors_;
-    T* line_ = nullptr;
-    T** phases_ = nullptr;
-    T* gathered_ = nullptr;
-    T* result_ = nullptr;
-    Counted counted_{};
-};
-
-template <class T>
-void run_as(const PoolPlan& plan, const PoolTensors& tensors) {
+void run_rows(const PoolPlan& plan, const PoolTensors& tensors) {
     const PoolProblem& problem = plan.problem;
-    const bool last = channels_last(problem);
     const int64 rows = problem.output[0] * problem.output[1];
-    const int64 planes = problem.n * (last ? 1 : problem.c);
+    const int64 planes = problem.n * problem.c;
     parallel_for(planes * rows, plan.parallel, [&](int64 begin, int64 end, int) {
         ScratchFrame frame;
         RowPool<T> pool(plan, tensors, frame);
         for (int64 unit = begin; unit < end; ++unit) {
             const int64 plane = unit / rows;
-            const int64 m = unit % rows / problem.output[1];
-            const int64 p = unit % problem.output[1];
-            if (last) {
-                pool.pool_channels_last(plane, m, p);
-            } else {
-                pool.pool_channels_first(plane / problem.c, plane % problem.c, m, p);
-            }
+            const int64 row = unit % rows;
+            pool.pool(
+                plane / problem.c,
+                plane % problem.c,
+                row / problem.output[1],
+                row % problem.output[1]);
         }
     });
+}
+
+// Channels cut into parts of plan.channels, the last of them the rest.
+struct Parts {
+    int64 channels;
+    int64 each;
+
+    int64 count() const { return ceil_div(channels, each); }
+    int64 size(int64 part) const { return std::min(each, channels - part * each); }
+};
+
+template <class T>
+void run_lanes(const PoolPlan& plan, const PoolTensors& tensors) {
+    const PoolProblem& problem = plan.problem;
+    const Parts parts{problem.c, plan.channels};
+    const int64 rows = problem.output[0] * problem.output[1];
+    const LanePitches pitch{problem.x_pitch[2], problem.x_pitch[3], problem.x_pitch[4]};
+    const auto* x = static_cast<const T*>(tensors.x);
+    auto* y = static_cast<T*>(tensors.y);
+    // Of one part of the channels, from row `row` of all samples on.
+    const auto pool_rows = [&](int64 part, int64 row, int64 end) {
+        ScratchFrame frame;
+        LanePool<T> pool(plan, parts.size(part), frame);
+        for (; row < end; ++row) {
+            const int64 n = row / rows;
+            const int64 m = row % rows / problem.output[1];
+            const int64 p = row % problem.output[1];
+            const int64 at = n * problem.y_pitch[0] + part * parts.each +
+                             m * problem.y_pitch[2] + p * problem.y_pitch[3];
+            pool.pool(
+                x + n * problem.x_pitch[0] + part * parts.each,
+                pitch,
+                m,
+                p,
+                y + at,
+                tensors.indices == nullptr ? nullptr : tensors.indices + at,
+                problem.y_pitch[4]);
+        }
+    };
+    const int64 all = problem.n * rows;
+    const auto body = [&](int64 begin, int64 end, int) {
+        for (int64 part = begin / all; part * all < end; ++part) {
+            const int64 first = std::max(begin, part * all);
+            const int64 last = std::min(end, (part + 1) * all);
+            pool_rows(part, first - part * all, last - part * all);
+        }
+    };
+    parallel_for(parts.count() * all, plan.parallel, body);
+}
+
+// One part of one sample's planes: turned into `turned`, pooled, and turned back.
+template <class T>
+class TurnedPool {
+  public:
+    TurnedPool(
+        const PoolPlan& plan,
+        const PoolTensors& tensors,
+        int64 channels,
+        ScratchFrame& frame)
+        : problem_(plan.problem), kernels_(kernels_of<T>(*plan.isa)),
+          wide_(&plan.isa->f64), tensors_(tensors), channels_(channels),
+          pool_(plan, channels, frame),
+          turned_(frame.take<T>(volume(problem_.input) * channels)),
+          result_(frame.take<T>(volume(problem_.output) * channels)),
+          indices_(
+              tensors.indices == nullptr
+                  ? nullptr
+                  : frame.take<int64>(volume(problem_.output) * channels)) {}
+
+    void pool(int64 n, int64 first) {
+        const auto* x = static_cast<const T*>(tensors_.x);
+        const int64 pixels = volume(problem_.input);
+        kernels_.transpose(
+            x + n * problem_.x_pitch[0] + first * problem_.x_pitch[1],
+            problem_.x_pitch[1],
+            channels_,
+            pixels,
+            turned_,
+            channels_);
+        const LanePitches pitch{
+            problem_.input[1] * problem_.input[2] * channels_,
+            problem_.input[2] * channels_,
+            channels_};
+        const int64 row = problem_.output[2] * channels_;
+        for (int64 m = 0; m < problem_.output[0]; ++m) {
+            for (int64 p = 0; p < problem_.output[1]; ++p) {
+                const int64 at = (m * problem_.output[1] + p) * row;
+                pool_.pool(
+                    turned_,
+                    pitch,
+                    m,
+                    p,
+                    result_ + at,
+                    indices_ == nullptr ? nullptr : indices_ + at,
+                    channels_);
+            }
+        }
+        turn_back(n * problem_.y_pitch[0] + first * problem_.y_pitch[1]);
+    }
+
+  private:
+    void turn_back(int64 at) {
+        const int64 pixels = volume(problem_.output);
+        kernels_.transpose(
+            result_,
+            channels_,
+            pixels,
+            channels_,
+            static_cast<T*>(tensors_.y) + at,
+            problem_.y_pitch[1]);
+        if (tensors_.indices == nullptr) {
+            return;
+        }
+        // Moved, not computed with: as doubles they are eight bytes each.
+        wide_->transpose(
+            reinterpret_cast<const double*>(indices_),
+            channels_,
+            pixels,
+            channels_,
+            reinterpret_cast<double*>(tensors_.indices + at),
+            problem_.y_pitch[1]);
+    }
+
+    const PoolProblem& problem_;
+    const Kernels<T>& kernels_;
+    const Kernels<double>* wide_;
+    const PoolTensors& tensors_;
+    int64 channels_;
+    LanePool<T> pool_;
+    T* turned_;
+    T* result_;
+    int64* indices_;
+};
+
+template <class T>
+void run_turned(const PoolPlan& plan, const PoolTensors& tensors) {
+    const PoolProblem& problem = plan.problem;
+    const Parts parts{problem.c, plan.channels};
+    const auto body = [&](int64 begin, int64 end, int) {
+        for (int64 part = begin; part < end;) {
+            const int64 within = part % parts.count();
+            const int64 size = parts.size(within);
+            ScratchFrame frame;
+            TurnedPool<T> pool(plan, tensors, size, frame);
+            // Parts of one size share the scratch.
+            do {
+                pool.pool(part / parts.count(), part % parts.count() * parts.each);
+                ++part;
+            } while (part < end && parts.size(part % parts.count()) == size);
+        }
+    };
+    parallel_for(problem.n * parts.count(), plan.parallel, body);
+}
+
+template <class T>
+void run_as(const PoolPlan& plan, const PoolTensors& tensors) {
+    switch (plan.form) {
+    case LANES:
+        return run_lanes<T>(plan, tensors);
+    case TURNED:
+        return run_turned<T>(plan, tensors);
+    default:
+        return run_rows<T>(plan, tensors);
+    }
 }
 
 void run(const PoolPlan& plan, const PoolTensors& tensors) {
@@ -249,8 +266,16 @@ void run(const PoolPlan& plan, const PoolTensors& tensors) {
 }
 
 std::string supports(const PoolProblem& problem) {
-    if (problem.return_indices != 0) {
-        return "it keeps no indices";
+    if (problem.kind == POOL_LP) {
+        const double norm = norm_of(problem);
+        if (norm != 1.0 && norm != 2.0) {
+            return "it knows the norms 1 and 2 only";
+        }
+    }
+    // The lanes of an index are as wide as the values.
+    if (problem.return_indices != 0 && problem.dtype == FLOAT32 &&
+        volume(problem.input) > std::numeric_limits<int>::max()) {
+        return "a plane has more elements than a 32-bit index counts";
     }
     return "";
 }
@@ -258,24 +283,28 @@ std::string supports(const PoolProblem& problem) {
 // Elements met going down the windows' rows, then along them.
 double steps_of(const PoolProblem& problem) {
     const double outputs = pool_outputs(problem);
+    const auto rows = static_cast<double>(problem.kernel[0] * problem.kernel[1]);
+    const auto columns = static_cast<double>(problem.kernel[2]);
+    if (problem.return_indices != 0) {
+        return outputs * rows * columns;
+    }
     const double shrink =
         static_cast<double>(problem.input[2]) / static_cast<double>(problem.output[2]);
-    const double down =
-        outputs * shrink * static_cast<double>(problem.kernel[0] * problem.kernel[1]);
-    return down + outputs * static_cast<double>(problem.kernel[2]);
+    return outputs * (shrink * rows + columns);
 }
 
 double cost_us(const PoolProblem& problem, const IsaTable& isa, const Machine& host) {
-    const int lanes = problem.dtype == FLOAT32 ? isa.f32.lanes : isa.f64.lanes;
+    const double lanes = lanes_of(problem, isa);
     // A load and a compare or an add a vector; a row costs its windows' arithmetic.
     const double rows = pool_outputs(problem) / static_cast<double>(problem.output[2]);
-    const bool last = channels_last(problem);
-    const bool copied = !last && (gathers(problem) || scatters(problem));
-    // In channels-last memory a row serves all channels at once.
-    const double row_cycles = last ? 500.0 / static_cast<double>(problem.c) : 60.0;
-    const double cycles = 1.5 * steps_of(problem) / static_cast<double>(lanes) +
-                          rows * row_cycles + (copied ? 2.0 * steps_of(problem) : 0.0) +
-                          200.0;
+    const Form form = form_of(problem, isa, host);
+    const bool copied = form == ROWS && (gathers(problem) || scatters(problem));
+    // In the lanes a row serves many channels at once.
+    const double row_cycles =
+        form == ROWS ? 60.0 : 500.0 / static_cast<double>(problem.c);
+    const double step_cycles = problem.return_indices != 0 ? 4.0 : 1.5;
+    const double cycles = step_cycles * steps_of(problem) / lanes + rows * row_cycles +
+                          (copied ? 2.0 * steps_of(problem) : 0.0) + 200.0;
     return pool_us(problem, cycles, host);
 }
 
@@ -283,7 +312,7 @@ Movement movement(const PoolProblem& problem, const IsaTable&, const Machine&) {
     return pool_movement(problem, steps_of(problem));
 }
 
-PoolPlan plan(const PoolProblem& problem, const IsaTable& isa, const Machine&);
+PoolPlan plan(const PoolProblem& problem, const IsaTable& isa, const Machine& host);
 
 } // namespace
 
@@ -300,10 +329,18 @@ const PoolAlgorithm pool_direct{
 
 namespace {
 
-PoolPlan plan(const PoolProblem& problem, const IsaTable& isa, const Machine&) {
-    const int64 line =
-        channels_last(problem) ? problem.input[2] * problem.c : 2 * reach(problem);
-    return pool_plan(problem, pool_direct, isa, line * element_bytes(problem.dtype));
+PoolPlan plan(const PoolProblem& problem, const IsaTable& isa, const Machine& host) {
+    const Form form = form_of(problem, isa, host);
+    const int64 channels = form == ROWS ? 1 : part_channels(problem, form, isa, host);
+    const int64 line = problem.input[2] + problem.kernel[2] + problem.output[2];
+    const int64 scratch = form == TURNED  ? channel_bytes(problem) * channels
+                          : form == LANES ? LINE_ELEMENTS * element_bytes(problem.dtype)
+                                          : 2 * line * element_bytes(problem.dtype);
+    PoolPlan made = pool_plan(problem, pool_direct, isa, scratch);
+    made.form = form;
+    made.channels = channels;
+    made.blocking = {{"channels", channels}};
+    return made;
 }
 
 } // namespace

@@ -48,6 +48,8 @@ inline PoolPlan pool_plan(
         .problem = problem,
         .algorithm = &algorithm,
         .isa = &isa,
+        .form = 0,
+        .channels = 1,
         .parallel = pool_parallel(problem),
         .blocking = {},
         .workspace_bytes = workspace_bytes,

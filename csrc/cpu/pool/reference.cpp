@@ -1,73 +1,69 @@
 // reference pooling: every output looks at every element of its window.
 //
-// Any pitches, and the only one that returns indices: the place of the first maximum,
-// or of the first NaN, as an offset d * H * W + h * W + w in the plane; -1 for a window
-// of nothing but padding, whose maximum is -infinity. An average over nothing is 0.
+// Any pitches and any norm. Indices are the place of the first maximum, or of the first
+// NaN, as an offset d * H * W + h * W + w in the plane; -1 for a window of nothing but
+// padding, whose maximum is -infinity. An average or a norm of nothing is 0.
 #include "core/threads.hpp"
 #include "cpu/algorithm.hpp"
 #include "cpu/geometry.hpp"
 #include "cpu/pool/model.hpp"
+#include "cpu/pool/rule.hpp"
 #include "cpu/pool/window.hpp"
 
-#include <limits>
+#include <cmath>
 
 namespace pyconv {
 namespace {
 
+// One output of one plane, that is not a maximum. The window is walked down its columns
+// in one chain, where the vectorised algorithm adds up columns that it summed apart.
 template <class T>
-struct Best {
-    T value = -std::numeric_limits<T>::infinity();
-    int64 index = -1;
+class Reduced {
+  public:
+    explicit Reduced(const PoolProblem& problem)
+        : problem_(problem),
+          norm_(problem.kind == POOL_LP ? static_cast<T>(norm_of(problem)) : T(0)) {}
 
-    void meet(T next, int64 at) {
-        // A first element always wins, even -infinity; a NaN wins and stays.
-        if (index < 0 || next > value || (next != next && value == value)) {
-            value = next;
-            index = at;
+    T of(const T* plane, const Window (&window)[3]) const {
+        T sum = T(0);
+        walk(problem_, window, COLUMNS_FIRST, [&](int64 d, int64 h, int64 w) {
+            sum += term(
+                plane
+                    [d * problem_.x_pitch[2] + h * problem_.x_pitch[3] +
+                     w * problem_.x_pitch[4]]);
+        });
+        if (problem_.kind == POOL_AVERAGE) {
+            return sum / static_cast<T>(divisor_of(
+                             problem_,
+                             window[0].counted,
+                             window[1].counted,
+                             window[2].counted));
         }
+        return root(sum);
     }
-};
 
-template <class T>
-struct Sum {
-    T value = T(0);
-
-    void meet(T next, int64) { value += next; }
-};
-
-// Feeds the window's elements to `seen`. A maximum meets them in plane order, so that
-// the first one wins; a sum goes down each column first, in one chain, where the
-// vectorised algorithm adds up columns that it summed apart.
-template <class T, class Seen>
-void look(
-    const PoolProblem& problem,
-    const T* plane,
-    const Window (&window)[3],
-    const int (&order)[3],
-    Seen& seen) {
-    int64 at[3];
-    const auto place = [&](int axis, int64 tap) {
-        at[axis] = window[axis].start + tap * problem.dilation[axis];
-    };
-    const auto [outer, middle, inner] = order;
-    for (int64 i = window[outer].first; i < window[outer].last; ++i) {
-        place(outer, i);
-        for (int64 j = window[middle].first; j < window[middle].last; ++j) {
-            place(middle, j);
-            for (int64 k = window[inner].first; k < window[inner].last; ++k) {
-                place(inner, k);
-                seen.meet(
-                    plane
-                        [at[0] * problem.x_pitch[2] + at[1] * problem.x_pitch[3] +
-                         at[2] * problem.x_pitch[4]],
-                    (at[0] * problem.input[1] + at[1]) * problem.input[2] + at[2]);
-            }
+  private:
+    T term(T value) const {
+        if (problem_.kind == POOL_AVERAGE) {
+            return value;
         }
+        if (norm_ == T(2)) {
+            return value * value;
+        }
+        const T size = std::abs(value);
+        return norm_ == T(1) ? size : std::pow(size, norm_);
     }
-}
 
-constexpr int ROWS_FIRST[3] = {0, 1, 2};
-constexpr int COLUMNS_FIRST[3] = {2, 0, 1};
+    T root(T sum) const {
+        if (norm_ == T(2)) {
+            return std::sqrt(sum);
+        }
+        return norm_ == T(1) ? sum : std::pow(sum, T(1) / norm_);
+    }
+
+    const PoolProblem& problem_;
+    T norm_;
+};
 
 template <class T>
 void run_as(const PoolPlan& plan, const PoolTensors& tensors) {
@@ -75,6 +71,7 @@ void run_as(const PoolPlan& plan, const PoolTensors& tensors) {
     const auto* x = static_cast<const T*>(tensors.x);
     auto* y = static_cast<T*>(tensors.y);
     const int64 pixels = volume(problem.output);
+    const Reduced<T> reduced(problem);
     const auto planes = [&](int64 begin, int64 end, int) {
         for (int64 plane = begin; plane < end; ++plane) {
             const int64 n = plane / problem.c;
@@ -88,21 +85,14 @@ void run_as(const PoolPlan& plan, const PoolTensors& tensors) {
                     window_of(problem, 1, pixel.at[1]),
                     window_of(problem, 2, pixel.at[2])};
                 const int64 at = start + pixel.offset(problem.y_pitch);
-                if (problem.kind == POOL_MAX) {
-                    Best<T> best;
-                    look(problem, source, window, ROWS_FIRST, best);
-                    y[at] = best.value;
-                    if (tensors.indices != nullptr) {
-                        tensors.indices[at] = best.index;
-                    }
-                } else {
-                    Sum<T> sum;
-                    look(problem, source, window, COLUMNS_FIRST, sum);
-                    y[at] = sum.value / static_cast<T>(divisor_of(
-                                            problem,
-                                            window[0].counted,
-                                            window[1].counted,
-                                            window[2].counted));
+                if (problem.kind != POOL_MAX) {
+                    y[at] = reduced.of(source, window);
+                    continue;
+                }
+                const Best<T> best = best_of(problem, source, window);
+                y[at] = best.value;
+                if (tensors.indices != nullptr) {
+                    tensors.indices[at] = best.index;
                 }
             }
         }

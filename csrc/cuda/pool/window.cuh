@@ -19,6 +19,14 @@ struct PoolAxis {
 
 __device__ inline PoolAxis pool_axis(const PoolProblem& p, int axis, Index output) {
     const Index extent = static_cast<Index>(p.input[axis]);
+    if (p.adaptive != 0) {
+        // The product may pass 32 bits.
+        const int64 outputs = p.output[axis];
+        const int64 from = output * p.input[axis] / outputs;
+        const int64 to = ((output + 1) * p.input[axis] + outputs - 1) / outputs;
+        const Index count = static_cast<Index>(to - from);
+        return {static_cast<Index>(from), 1, 0, count, count};
+    }
     const Index taps = static_cast<Index>(p.kernel[axis]);
     const Index dilation = static_cast<Index>(p.dilation[axis]);
     const Index start = output * static_cast<Index>(p.stride[axis]) -
