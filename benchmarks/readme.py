@@ -82,11 +82,16 @@ def measured_on(reports: dict[str, standing.Report]) -> str:
         for name in PEERS
         if name in first["versions"]
     )
-    commits = sorted({machine["commit"][:9] for machine in machines})
+    commits = ", ".join(
+        f"{'/'.join(sorted({one['machine']['commit'][:9] for one in parts}))} ({column})"
+        for column, parts in (
+            (column, report["suites"].values()) for column, report in reports.items()
+        )
+    )
     return (
         f"{first['cpu']}, {first['cores']} cores, {first['isa']}; {versions}; "
-        f"commit {', '.join(commits)}. Each figure is the best peer's time over "
-        "pyconv's: above 1 pyconv is faster."
+        f"commit {commits}. Each figure is the best peer's time over pyconv's: above 1 "
+        "pyconv is faster."
     )
 
 
