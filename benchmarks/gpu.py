@@ -121,13 +121,13 @@ def launch(queue: Queue) -> dict[str, Any]:
 def correctness(_: Queue) -> dict[str, Any]:
     """Run every kernel on the awkward shapes of the tests, against float64."""
     cuda = cuda_backend()
-    from tests.emulation import cases
+    from tests.emulation import cases, gradient_cases
 
     failures: list[str] = []
     for kernel, conv_case in cases.CONV_PAIRS:
         arrays = cases.conv_arrays(conv_case)
         there = [cases.device_copy(a) for a in arrays]
-        cuda.run(cases.conv_plan(kernel, conv_case), *there, None)
+        cuda.run(cases.conv_plan(kernel, conv_case), *there)
         got = (*arrays[:-1], cuda.to_host(there[-1]))
         check = partial(cases.check_conv, conv_case, got)
         failures += _failure(kernel, conv_case, check)
@@ -136,11 +136,31 @@ def correctness(_: Queue) -> dict[str, Any]:
         there = [cases.device_copy(a) for a in (x, *outputs)]
         places = there[2] if case.kind == 0 else None
         plan = cases.pool_plan(kernel, case)
-        cuda.run(plan, there[0], None, None, None, there[1], places)
+        cuda.run(plan, there[0], there[1], places)
         y, indices = (cuda.to_host(a) for a in there[1:])
         check = partial(cases.check_pool, case, x, y, indices)
         failures += _failure(kernel, case, check)
-    runs = len(cases.CONV_PAIRS) + len(cases.POOL_PAIRS)
+    for kernel, conv_case in gradient_cases.WEIGHT_PAIRS:
+        given = gradient_cases.weight_arrays(conv_case)
+        there = [cases.device_copy(a) for a in given]
+        cuda.run(gradient_cases.weight_plan(kernel, conv_case), *there)
+        weight = cuda.to_host(there[-1])
+        check = partial(gradient_cases.check_weight, conv_case, *given[:2], weight)
+        failures += _failure(kernel, conv_case, check)
+    for kernel, case in gradient_cases.POOL_GRAD_PAIRS:
+        pooled = gradient_cases.pool_grad_arrays(case)
+        there = [cases.device_copy(a) for a in pooled]
+        there[1] = there[1] if case.kind == 0 else None
+        cuda.run(gradient_cases.pool_grad_plan(kernel, case), *there)
+        handed = (*pooled[:-1], cuda.to_host(there[-1]))
+        check = partial(gradient_cases.check_pool_grad, case, handed)
+        failures += _failure(kernel, case, check)
+    runs = (
+        len(cases.CONV_PAIRS)
+        + len(cases.POOL_PAIRS)
+        + len(gradient_cases.WEIGHT_PAIRS)
+        + len(gradient_cases.POOL_GRAD_PAIRS)
+    )
     return {"runs": runs, "failures": failures}
 
 
@@ -244,7 +264,7 @@ def pool(queue: Queue) -> dict[str, Any]:
 def _our_pool(cuda: Any, plan: Any, made: list[dict[str, Any]], call: int) -> None:
     """Pool one of the sets of arrays."""
     one = made[call % len(made)]
-    cuda.run(plan, one["x"], None, None, None, one["y"], None)
+    cuda.run(plan, one["x"], one["y"], None)
 
 
 def _their_pool(

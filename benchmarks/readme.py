@@ -31,7 +31,15 @@ PEERS = ("torch", "onnxruntime", "ncnn", "opencv-python-headless", "scipy")
 
 CPU_OPERATIONS = {
     "conv1d, conv2d, conv3d": "conv",
+    "gradients of their weights": "conv_weight",
     "pooling: max, average, Lp, adaptive, global, 1-D to 3-D": "pool",
+    "gradients of pooling, max_unpool": "pool_grad",
+}
+CUDA_OPERATIONS = {
+    "conv": "convolution",
+    "conv_weight": "gradient of weights",
+    "pool": "pooling",
+    "pool_grad": "gradient of pooling",
 }
 
 
@@ -43,7 +51,7 @@ def table() -> str:
         rows += [f"| CPU | {operations} | `{n}` | {how} |" for n, how in known]
     kernels: Any = import_module("pyconv.cuda.kernels")
     for kernel in kernels.KERNELS:
-        operation = "convolution" if kernel.operation == "conv" else "pooling"
+        operation = CUDA_OPERATIONS[kernel.operation]
         rows.append(f"| CUDA | {operation} | `{kernel.name}` | {kernel.summary} |")
     return "\n".join(rows)
 

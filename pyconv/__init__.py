@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pyconv import grad
 from pyconv._core import version as __version__
 from pyconv.adaptive_pooling import (
     adaptive_avg_pool1d,
@@ -38,6 +39,8 @@ from pyconv.pooling import (
 )
 from pyconv.protocols import Candidate, Event
 from pyconv.recording import CallRecord, trace
+from pyconv.transposed import conv_transpose1d, conv_transpose2d, conv_transpose3d
+from pyconv.unpooling import max_unpool1d, max_unpool2d, max_unpool3d
 
 __all__ = [
     "BackendUnavailable",
@@ -65,12 +68,16 @@ __all__ = [
     "conv1d",
     "conv2d",
     "conv3d",
+    "conv_transpose1d",
+    "conv_transpose2d",
+    "conv_transpose3d",
     "device",
     "empty_output_pool",
     "explain",
     "get_num_threads",
     "global_avg_pool",
     "global_max_pool",
+    "grad",
     "info",
     "lp_pool1d",
     "lp_pool2d",
@@ -78,6 +85,9 @@ __all__ = [
     "max_pool1d",
     "max_pool2d",
     "max_pool3d",
+    "max_unpool1d",
+    "max_unpool2d",
+    "max_unpool3d",
     "output_pool_info",
     "set_num_threads",
     "set_output_pool_limit",

@@ -70,7 +70,29 @@ class PackedWeight:
     def nbytes(self) -> int: ...
 
 @final
+class WeightPlan:
+    @property
+    def algorithm(self) -> str: ...
+    @property
+    def isa(self) -> str: ...
+    @property
+    def workspace_bytes(self) -> int: ...
+    @property
+    def blocking(self) -> dict[str, int]: ...
+
+@final
 class PoolPlan:
+    @property
+    def algorithm(self) -> str: ...
+    @property
+    def isa(self) -> str: ...
+    @property
+    def workspace_bytes(self) -> int: ...
+    @property
+    def blocking(self) -> dict[str, int]: ...
+
+@final
+class PoolGradPlan:
     @property
     def algorithm(self) -> str: ...
     @property
@@ -97,11 +119,26 @@ def conv_run(
     y: _Array,
     packed: PackedWeight | None = None,
 ) -> None: ...
+def weight_algorithms() -> tuple[tuple[str, str], ...]: ...
+def weight_candidates(record: bytes) -> list[_Candidate]: ...
+def weight_plan(record: bytes, algorithm: str) -> WeightPlan: ...
+def weight_run(plan: WeightPlan, x: _Array, grad: _Array, weight: _Array) -> None: ...
 def pool_algorithms() -> tuple[tuple[str, str], ...]: ...
 def pool_candidates(record: bytes) -> list[_Candidate]: ...
 def pool_plan(record: bytes, algorithm: str) -> PoolPlan: ...
 def pool_run(
     plan: PoolPlan, x: _Array, y: _Array, indices: NDArray[np.int64] | None
+) -> None: ...
+def pool_grad_algorithms() -> tuple[tuple[str, str], ...]: ...
+def pool_grad_candidates(record: bytes) -> list[_Candidate]: ...
+def pool_grad_plan(record: bytes, algorithm: str) -> PoolGradPlan: ...
+def pool_grad_run(
+    plan: PoolGradPlan,
+    grad: _Array,
+    indices: NDArray[np.int64] | None,
+    x: _Array | None,
+    y: _Array | None,
+    dx: _Array,
 ) -> None: ...
 def empty(
     shape: Sequence[int], order: Sequence[int] | None, dtype: DTypeLike
@@ -152,7 +189,7 @@ def conv_remember(
     /,
 ) -> None: ...
 def pool_cached(
-    kind: object,
+    name: object,
     x: object,
     kernel_size: object,
     stride: object,
@@ -161,16 +198,18 @@ def pool_cached(
     ceil_mode: object,
     count_include_pad: object,
     divisor_override: object,
+    norm_type: object,
+    return_indices: object,
     layout: object,
     algorithm: object,
     out: object,
     /,
-) -> _Array | None: ...
+) -> _Array | tuple[_Array, _Array] | None: ...
 def pool_remember(
     plan: PoolPlan,
     out_shape: tuple[int, ...],
     out_order: tuple[int, ...] | None,
-    kind: object,
+    name: object,
     x: object,
     kernel_size: object,
     stride: object,
@@ -179,6 +218,8 @@ def pool_remember(
     ceil_mode: object,
     count_include_pad: object,
     divisor_override: object,
+    norm_type: object,
+    return_indices: object,
     layout: object,
     algorithm: object,
     out: object,

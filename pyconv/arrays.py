@@ -22,6 +22,7 @@ __all__ = [
     "Layout",
     "Road",
     "check_array",
+    "check_indices",
     "check_out",
     "five_axes",
     "pitches",
@@ -85,8 +86,8 @@ class Layout:
         return np.lib.stride_tricks.as_strided(np.empty(1, dtype), shape, steps)
 
 
-def read_layout(layout: object, rank: int, x: Array) -> Layout:
-    """Read layout= and x's number of axes."""
+def read_layout(layout: object, rank: int, x: Array, name: str = "x") -> Layout:
+    """Read layout= and x's number of axes; `name` is x's, for errors."""
     if not isinstance(layout, str):
         raise TypeError(f"layout must be a string, not {type(layout).__name__}")
     names = _LAYOUTS[rank]
@@ -96,7 +97,7 @@ def read_layout(layout: object, rank: int, x: Array) -> Layout:
         )
     if x.ndim not in (rank + 1, rank + 2):
         raise ShapeError(
-            f"x must have {rank + 2} axes (or {rank + 1}, without a batch), got shape "
+            f"{name} must have {rank + 2} axes (or {rank + 1}, without a batch), got shape "
             f"{x.shape}"
         )
     return Layout(rank, layout[-1] == "C", x.ndim == rank + 2)
@@ -136,6 +137,23 @@ def check_array(name: str, a: object) -> Array:
     if array.dtype.name not in DTYPES:  # whatever the byte order
         raise TypeError(
             f"{name} has dtype {array.dtype}; supported are {', '.join(DTYPES)}"
+        )
+    return np.asarray(array) if isinstance(array, np.ndarray) else array
+
+
+def check_indices(indices: object, shape: tuple[int, ...]) -> Array:
+    """Return an array of integers of a shape as a plain array; an error otherwise."""
+    if not (isinstance(indices, np.ndarray) or is_cupy(indices)):
+        raise TypeError(
+            f"indices must be a NumPy or CuPy array, not {type(indices).__name__}"
+        )
+    array: Array = indices
+    if isinstance(indices, np.ma.MaskedArray) or array.dtype.kind not in "iu":
+        raise TypeError(f"indices must be an array of integers, got {array.dtype}")
+    if array.shape != shape:
+        raise ShapeError(
+            f"indices must have the shape of what they place, {shape}, got "
+            f"{array.shape}"
         )
     return np.asarray(array) if isinstance(array, np.ndarray) else array
 

@@ -29,6 +29,7 @@ __all__ = [
 ]
 
 DEVICES = ("auto", "cpu", "cuda")
+OPERATIONS = ("conv", "conv_weight", "pool", "pool_grad")
 
 # Read once: calls that the cache remembers could not follow a later change.
 _DEFAULT = os.environ.get("PYCONV_DEVICE") or "cpu"
@@ -88,11 +89,21 @@ class CudaBackend:
     ) -> None:
         """Launch a convolution on the current stream."""
         del packed
-        self._cuda.run(plan, x, weight, bias, residual, y, None)
+        self._cuda.run(plan, x, weight, bias, residual, y)
 
     def run_pool(self, plan: Any, x: Any, y: Any, indices: Any) -> None:
         """Launch a pooling on the current stream."""
-        self._cuda.run(plan, x, None, None, None, y, indices)
+        self._cuda.run(plan, x, y, indices)
+
+    def run_pool_grad(
+        self, plan: Any, grad: Any, indices: Any, x: Any, y: Any, dx: Any
+    ) -> None:
+        """Launch a pooling's gradient on the current stream."""
+        self._cuda.run(plan, grad, indices, x, y, dx)
+
+    def run_weight(self, plan: Any, x: Any, grad: Any, weight: Any) -> None:
+        """Launch a weight gradient on the current stream."""
+        self._cuda.run(plan, x, grad, weight)
 
     def to_device(self, a: Any) -> Any:
         """Copy a NumPy array to the GPU."""
@@ -169,8 +180,9 @@ def algorithms(operation: str = "conv", device: str = "cpu") -> tuple[str, ...]:
 
     Parameters
     ----------
-    operation : {"conv", "pool"}
-        Convolution or pooling.
+    operation : {"conv", "conv_weight", "pool", "pool_grad"}
+        Convolution, its weights' gradient, pooling, or its gradient. Transposed convolutions and input
+        gradients take those of "conv".
     device : {"cpu", "cuda"}
         Whose algorithms.
 
@@ -192,8 +204,9 @@ def algorithms(operation: str = "conv", device: str = "cpu") -> tuple[str, ...]:
     >>> "direct" in pc.algorithms("conv")
     True
     """
-    if operation not in ("conv", "pool"):
-        raise ValueError(f"operation must be 'conv' or 'pool', got {operation!r}")
+    if operation not in OPERATIONS:
+        names = ", ".join(map(repr, OPERATIONS))
+        raise ValueError(f"operation must be one of {names}, got {operation!r}")
     if device not in ("cpu", "cuda"):
         raise ValueError(f"device must be 'cpu' or 'cuda', got {device!r}")
     backend: Backend = CPU if device == "cpu" else cuda_backend()

@@ -28,8 +28,8 @@ from pyconv.problem import (
     DTYPES,
     PADDING_MODES,
     ConvProblem,
-    Triple,
     conv_output,
+    triple,
 )
 from pyconv.running import Call, place, to_backend
 
@@ -45,12 +45,6 @@ class _Window:
     dilation: tuple[int, ...]
     padding: tuple[tuple[int, int], ...]
     output: tuple[int, ...]
-
-
-def _triple(values: tuple[int, ...], fill: int) -> Triple:
-    """Put leading axes in front of rank 1 and 2."""
-    depth, height, width = (fill,) * (3 - len(values)) + values
-    return (depth, height, width)
 
 
 def _check_weight(x: Array, weight: Array, groups: int, rank: int) -> None:
@@ -211,12 +205,12 @@ def prepare(
         k=filters,
         groups=group_count,
         input=xs.shape[2:],
-        kernel=_triple(window.kernel, 1),
-        stride=_triple(window.stride, 1),
-        dilation=_triple(window.dilation, 1),
-        pad_before=_triple(tuple(pad[0] for pad in window.padding), 0),
-        pad_after=_triple(tuple(pad[1] for pad in window.padding), 0),
-        output=_triple(window.output, 1),
+        kernel=triple(window.kernel, 1),
+        stride=triple(window.stride, 1),
+        dilation=triple(window.dilation, 1),
+        pad_before=triple(tuple(pad[0] for pad in window.padding), 0),
+        pad_after=triple(tuple(pad[1] for pad in window.padding), 0),
+        output=triple(window.output, 1),
         padding_mode=mode,
         activation=act,
         accuracy=level,

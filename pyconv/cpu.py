@@ -2,14 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, cast
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple, cast
 
 from pyconv import _core, fft
 from pyconv.problem import ConvProblem
 from pyconv.protocols import Candidate, Problem
 
 __all__ = ["CPU", "CpuBackend"]
+
+
+class _Operation(NamedTuple):
+    """What the compiled module offers for one operation."""
+
+    algorithms: Callable[[], tuple[tuple[str, str], ...]]
+    candidates: Callable[[bytes], Sequence[Any]]
+    plan: Callable[[bytes, str], Any]
+
+
+_OPERATIONS = {
+    "conv": _Operation(_core.conv_algorithms, _core.conv_candidates, _core.conv_plan),
+    "conv_weight": _Operation(
+        _core.weight_algorithms, _core.weight_candidates, _core.weight_plan
+    ),
+    "pool_grad": _Operation(
+        _core.pool_grad_algorithms, _core.pool_grad_candidates, _core.pool_grad_plan
+    ),
+    "pool": _Operation(_core.pool_algorithms, _core.pool_candidates, _core.pool_plan),
+}
 
 
 class CpuBackend:
@@ -23,26 +43,26 @@ class CpuBackend:
 
     def algorithms(self, operation: str) -> Sequence[tuple[str, str]]:
         """List (name, summary), in registry order."""
-        if operation == "conv":
-            return (*_core.conv_algorithms(), (fft.NAME, fft.SUMMARY))
-        return _core.pool_algorithms()
+        own = _OPERATIONS[operation].algorithms()
+        return (*own, (fft.NAME, fft.SUMMARY)) if operation == "conv" else own
 
     def candidates(self, problem: Problem) -> list[Candidate]:
         """Ask every algorithm about a problem."""
-        record = problem.to_record().tobytes()
-        if isinstance(problem, ConvProblem):
-            own = [Candidate(**cast("Any", e)) for e in _core.conv_candidates(record)]
-            return [*own, fft.candidate(problem)]
-        return [Candidate(**cast("Any", e)) for e in _core.pool_candidates(record)]
+        asked = _OPERATIONS[problem.operation].candidates
+        found = [
+            Candidate(**cast("Any", one))
+            for one in asked(problem.to_record().tobytes())
+        ]
+        if isinstance(problem, ConvProblem) and problem.operation == "conv":
+            found.append(fft.candidate(problem))
+        return found
 
     def plan(self, problem: Problem, algorithm: str) -> Any:
         """Plan a problem with a named algorithm."""
         record = problem.to_record().tobytes()
-        if isinstance(problem, ConvProblem):
-            if algorithm == fft.NAME:
-                return fft.plan(problem, _core.conv_plan(record, "direct"))
-            return _core.conv_plan(record, algorithm)
-        return _core.pool_plan(record, algorithm)
+        if isinstance(problem, ConvProblem) and algorithm == fft.NAME:
+            return fft.plan(problem, _core.conv_plan(record, "direct"))
+        return _OPERATIONS[problem.operation].plan(record, algorithm)
 
     def empty(
         self,
@@ -76,6 +96,16 @@ class CpuBackend:
             fft.run(plan, x, weight, bias, residual, y)
         else:
             _core.conv_run(plan, x, weight, bias, residual, y, packed)
+
+    def run_weight(self, plan: Any, x: Any, grad: Any, weight: Any) -> None:
+        """Run a weight gradient on five-axis views."""
+        _core.weight_run(plan, x, grad, weight)
+
+    def run_pool_grad(
+        self, plan: Any, grad: Any, indices: Any, x: Any, y: Any, dx: Any
+    ) -> None:
+        """Run a pooling's gradient on five-axis views."""
+        _core.pool_grad_run(plan, grad, indices, x, y, dx)
 
     def run_pool(self, plan: Any, x: Any, y: Any, indices: Any) -> None:
         """Run a pooling on five-axis views."""

@@ -24,6 +24,7 @@ __all__ = [
     "integer",
     "paddings",
     "per_axis",
+    "sizes_of",
 ]
 
 Pair = tuple[int, int]
@@ -63,6 +64,17 @@ def per_axis(name: str, value: object, rank: int, least: int) -> tuple[int, ...]
             integer(f"{name}[{axis}]", item, least) for axis, item in enumerate(value)
         )
     return (integer(name, value, least),) * rank
+
+
+def sizes_of(name: str, value: object, count: int) -> tuple[int, ...]:
+    """Read a shape."""
+    if not isinstance(value, (tuple, list)):
+        raise TypeError(
+            f"{name} must be a tuple of integers, not {type(value).__name__}"
+        )
+    if len(value) != count:
+        raise ValueError(f"{name} must have {count} entries, got {value!r:.80}")
+    return tuple(integer(f"{name}[{axis}]", size, 0) for axis, size in enumerate(value))
 
 
 def paddings(

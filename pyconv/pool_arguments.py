@@ -24,10 +24,10 @@ from pyconv.arrays import (
 )
 from pyconv.errors import ShapeError
 from pyconv.parameters import check_size, flag, integer, paddings, per_axis
-from pyconv.problem import DTYPES, POOL_KINDS, PoolProblem, Triple, pool_output
+from pyconv.problem import DTYPES, POOL_KINDS, PoolProblem, pool_output, triple
 from pyconv.running import Call, place, to_backend
 
-__all__ = ["POOLS", "prepare"]
+__all__ = ["POOLS", "Windows", "adaptive", "norm_of", "prepare", "sliding"]
 
 _RANKS = (1, 2, 3)
 
@@ -50,7 +50,7 @@ POOLS: dict[str, tuple[str, int]] = {
 
 
 @dataclass(frozen=True, slots=True)
-class _Windows:
+class Windows:
     """The geometry of a pooling, one entry for every spatial axis."""
 
     kernel: tuple[int, ...]
@@ -61,20 +61,14 @@ class _Windows:
     adaptive: bool = False
 
 
-def _triple(values: tuple[int, ...], fill: int) -> Triple:
-    """Put leading axes in front of rank 1 and 2."""
-    depth, height, width = (fill,) * (3 - len(values)) + values
-    return (depth, height, width)
-
-
-def _sliding(
+def sliding(
     extents: tuple[int, ...],
     kernel_size: object,
     stride: object,
     padding: object,
     dilation: object,
     ceil_mode: bool,
-) -> _Windows:
+) -> Windows:
     """Read windows that slide, and compute the output's size."""
     rank = len(extents)
     kernel = per_axis("kernel_size", kernel_size, rank, 1)
@@ -97,10 +91,10 @@ def _sliding(
             f"{extents} with padding={pads}: output size floor((n + before + after - "
             f"dilation * (k - 1) - 1) / stride) + 1 = {output}"
         )
-    return _Windows(kernel, strides, dilations, pads, output)
+    return Windows(kernel, strides, dilations, pads, output)
 
 
-def _adaptive(extents: tuple[int, ...], output_size: object) -> _Windows:
+def adaptive(extents: tuple[int, ...], output_size: object) -> Windows:
     """Read the output's size: window o is [floor(o n / p), ceil((o + 1) n / p))."""
     rank = len(extents)
     if isinstance(output_size, (tuple, list)) and len(output_size) == rank:
@@ -114,17 +108,17 @@ def _adaptive(extents: tuple[int, ...], output_size: object) -> _Windows:
     ones, nothing = (1,) * rank, ((0, 0),) * rank
     if all(n % p == 0 for n, p in zip(extents, output, strict=True)):
         kernel = tuple(n // p for n, p in zip(extents, output, strict=True))
-        return _Windows(kernel, kernel, ones, nothing, output)
+        return Windows(kernel, kernel, ones, nothing, output)
     # The widest window reaches over n / p, rounded up, and one more where a window of
     # that length can begin within a pixel: never where n mod p divides both.
     kernel = tuple(
         n // p + (n % p > 0) + (n % p > math.gcd(n, p))
         for n, p in zip(extents, output, strict=True)
     )
-    return _Windows(kernel, ones, ones, nothing, output, adaptive=True)
+    return Windows(kernel, ones, ones, nothing, output, adaptive=True)
 
 
-def _norm(norm_type: object) -> float:
+def norm_of(norm_type: object) -> float:
     """Read the order of a norm."""
     if isinstance(norm_type, (bool, np.bool_)) or not isinstance(
         norm_type, (int, float, np.integer, np.floating)
@@ -185,7 +179,7 @@ def prepare(
         if divisor_override is None
         else integer("divisor_override", divisor_override, 1)
     )
-    norm = _norm(norm_type) if kind == "lp" else 0.0
+    norm = norm_of(norm_type) if kind == "lp" else 0.0
     if not isinstance(algorithm, str):
         raise TypeError(f"algorithm must be a string, not {type(algorithm).__name__}")
     xs = axes.view(x)
@@ -195,13 +189,11 @@ def prepare(
     if 0 in extents:
         raise ShapeError(f"x has an empty spatial axis: extents {extents}")
     if name.startswith("global"):
-        windows = _adaptive(extents, 1)
+        windows = adaptive(extents, 1)
     elif name.startswith("adaptive"):
-        windows = _adaptive(
-            extents, kernel_size if output_size is None else output_size
-        )
+        windows = adaptive(extents, kernel_size if output_size is None else output_size)
     else:
-        windows = _sliding(extents, kernel_size, stride, padding, dilation, ceil)
+        windows = sliding(extents, kernel_size, stride, padding, dilation, ceil)
     shape = axes.shape(xs.shape[0], xs.shape[1], windows.output)
     check_size(
         f"the result {windows.output} for each plane of x {x.shape}",
@@ -226,12 +218,12 @@ def prepare(
         n=xs.shape[0],
         c=xs.shape[1],
         input=xs.shape[2:],
-        kernel=_triple(windows.kernel, 1),
-        stride=_triple(windows.stride, 1),
-        dilation=_triple(windows.dilation, 1),
-        pad_before=_triple(tuple(pad[0] for pad in windows.padding), 0),
-        pad_after=_triple(tuple(pad[1] for pad in windows.padding), 0),
-        output=_triple(windows.output, 1),
+        kernel=triple(windows.kernel, 1),
+        stride=triple(windows.stride, 1),
+        dilation=triple(windows.dilation, 1),
+        pad_before=triple(tuple(pad[0] for pad in windows.padding), 0),
+        pad_after=triple(tuple(pad[1] for pad in windows.padding), 0),
+        output=triple(windows.output, 1),
         adaptive=int(windows.adaptive),
         count_include_pad=int(include),
         divisor_override=divisor,

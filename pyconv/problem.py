@@ -23,11 +23,14 @@ __all__ = [
     "POOL_KINDS",
     "POOL_RECORD",
     "ConvProblem",
+    "PoolGradProblem",
     "PoolProblem",
     "Triple",
+    "WeightProblem",
     "conv_output",
     "memory_order",
     "pool_output",
+    "triple",
 ]
 
 Triple = tuple[int, int, int]
@@ -47,7 +50,7 @@ ACTIVATIONS = {
     "silu": 7,
 }
 ACCURACIES = {"strict": 0, "default": 1, "fast": 2}
-POOL_KINDS = {"max": 0, "average": 1, "lp": 2}
+POOL_KINDS = {"max": 0, "average": 1, "lp": 2, "unpool": 3}
 
 _WIDE = {"Triple": (3,), "Pitches": (5,)}
 
@@ -132,6 +135,13 @@ class ConvProblem:
 
 
 @dataclass(frozen=True, slots=True)
+class WeightProblem(ConvProblem):
+    """The weight gradient of a convolution; y_pitch is that of the result's gradient."""
+
+    operation: ClassVar[str] = "conv_weight"
+
+
+@dataclass(frozen=True, slots=True)
 class PoolProblem:
     """A pooling; ``struct PoolProblem`` of problem.hpp."""
 
@@ -179,6 +189,13 @@ class PoolProblem:
         return x * self.itemsize + y * (self.itemsize + 8 * self.return_indices)
 
 
+@dataclass(frozen=True, slots=True)
+class PoolGradProblem(PoolProblem):
+    """A pooling's gradient; y_pitch is that of the result's, x_pitch that of x's."""
+
+    operation: ClassVar[str] = "pool_grad"
+
+
 CONV_RECORD = _record_of(ConvProblem)
 POOL_RECORD = _record_of(PoolProblem)
 
@@ -210,6 +227,12 @@ def memory_order(a: Any) -> tuple[int, ...]:
 def _volume(extents: Triple) -> int:
     """Multiply the extents."""
     return extents[0] * extents[1] * extents[2]
+
+
+def triple(values: tuple[int, ...], fill: int) -> Triple:
+    """Put leading axes in front of rank 1 and 2."""
+    depth, height, width = (fill,) * (3 - len(values)) + values
+    return (depth, height, width)
 
 
 def conv_output(

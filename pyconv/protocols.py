@@ -146,6 +146,16 @@ class Backend(Protocol):
         """Run a convolution on five-axis views; `packed` is pack()'s, or None."""
         ...
 
+    def run_weight(self, plan: Any, x: Any, grad: Any, weight: Any) -> None:
+        """Run a weight gradient on five-axis views; `weight` takes it."""
+        ...
+
+    def run_pool_grad(
+        self, plan: Any, grad: Any, indices: Any, x: Any, y: Any, dx: Any
+    ) -> None:
+        """Run a pooling's gradient on five-axis views; `dx` takes it."""
+        ...
+
     def run_pool(self, plan: Any, x: Any, y: Any, indices: Any) -> None:
         """Run a pooling on five-axis views."""
         ...

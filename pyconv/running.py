@@ -11,14 +11,22 @@ from typing import Any
 
 import numpy as np
 
-from pyconv.arrays import Array, Layout, Road
+from pyconv.arrays import Array, Layout, Road, five_axes
 from pyconv.backends import backend_for, is_cupy, requested_device
 from pyconv.planning import Choice, choose
 from pyconv.problem import PoolProblem
 from pyconv.protocols import Backend, Event, Problem
 from pyconv.recording import record, recording
 
-__all__ = ["Call", "place", "run_conv", "run_pool", "to_backend"]
+__all__ = [
+    "Call",
+    "place",
+    "run_conv",
+    "run_pool",
+    "run_pool_grad",
+    "run_weight",
+    "to_backend",
+]
 
 
 @dataclass(slots=True)
@@ -124,6 +132,37 @@ def run_conv(call: Call, choice: Choice, packed: Any = None) -> Array:
             packed,
         )
     return call.finish(choice, y)
+
+
+def run_weight(call: Call, choice: Choice) -> Array:
+    """Run a planned weight gradient; returns the result."""
+    weight = _target(call, call.road.dtype)
+    if call.problem.n > 0:
+        call.backend.run_weight(
+            choice.plan,
+            call.operands["x"],
+            call.operands["grad_output"],
+            five_axes(weight),
+        )
+    else:
+        weight[...] = 0
+    return call.finish(choice, weight)
+
+
+def run_pool_grad(call: Call, choice: Choice) -> Array:
+    """Run a planned gradient of a pooling; returns the result."""
+    dx = _target(call, call.road.dtype)
+    operands = call.operands
+    if call.problem.n > 0:
+        call.backend.run_pool_grad(
+            choice.plan,
+            operands["grad_output"],
+            operands["indices"],
+            operands["x"],
+            operands["y"],
+            call.layout.view(dx),
+        )
+    return call.finish(choice, dx)
 
 
 def run_pool(call: Call, choice: Choice) -> Array | tuple[Array, Array]:

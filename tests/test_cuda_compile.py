@@ -25,7 +25,9 @@ from tests.emulation.problems import (
     PoolCase,
     arranged,
     conv_problem,
+    pool_grad_problem,
     pool_problem,
+    weight_problem,
 )
 
 ARCHITECTURES = ("sm_75", "sm_80", "sm_86", "sm_90", "sm_100", "sm_120")
@@ -71,17 +73,29 @@ def _plan(kernel: Kernel, case: ConvCase | PoolCase) -> CudaPlan | None:
             (case.k, case.c // case.groups, *case.kernel), case.dtype, "first"
         )
         y = _zeros((case.n, case.k, *case.output()), case.dtype, case.memory)
-        problem: Any = conv_problem(case, x, weight, y)
+        of_weight = kernel.operation == "conv_weight"
+        describe = weight_problem if of_weight else conv_problem
+        problem: Any = describe(case, x, weight, y)
     else:
         y = _zeros((case.n, case.c, *case.output), case.dtype, case.memory)
-        problem = pool_problem(case, x, y, indices=False)
+        of_grad = kernel.operation == "pool_grad"
+        problem = (
+            pool_grad_problem(case, x, y)
+            if of_grad
+            else pool_problem(case, x, y, indices=False)
+        )
     return None if kernel.supports(problem) else make_plan(problem, kernel.name)
+
+
+def _cases(kernel: Kernel) -> tuple[ConvCase | PoolCase, ...]:
+    """The cases of a kernel's operation."""
+    return CONV_CASES if kernel.operation.startswith("conv") else POOL_CASES
 
 
 PLANS = [
     pytest.param(plan, id=f"{kernel.name}-{case.name}")
     for kernel in KERNELS
-    for case in (CONV_CASES if kernel.operation == "conv" else POOL_CASES)
+    for case in _cases(kernel)
     if (plan := _plan(kernel, case)) is not None
 ]
 
@@ -120,8 +134,9 @@ def test_kernel_compiles_without_spills(plan: CudaPlan, bits: int) -> None:
 def test_kernel_compiles_for_each_architecture(
     kernel: Kernel, architecture: str, bits: int
 ) -> None:
-    cases = CONV_CASES if kernel.operation == "conv" else POOL_CASES
-    plan = next(plan for case in cases if (plan := _plan(kernel, case)) is not None)
+    plan = next(
+        plan for case in _cases(kernel) if (plan := _plan(kernel, case)) is not None
+    )
     options = module.options_for(architecture, bits)
     cubin, log = module.compile_cubin(source_of(plan), options)
     assert cubin[:4] == b"\x7fELF"

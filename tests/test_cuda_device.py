@@ -19,6 +19,16 @@ from tests.emulation.cases import (
     pool_arrays,
     pool_plan,
 )
+from tests.emulation.gradient_cases import (
+    POOL_GRAD_PAIRS,
+    WEIGHT_PAIRS,
+    check_pool_grad,
+    check_weight,
+    pool_grad_arrays,
+    pool_grad_plan,
+    weight_arrays,
+    weight_plan,
+)
 
 pytestmark = [
     pytest.mark.cuda,
@@ -32,7 +42,7 @@ def test_conv_on_the_device(kernel: Any, case: Any) -> None:
     plan = conv_plan(kernel, case)
     assert plan is not None
     x, weight, bias, residual, y = map(device_copy, arrays)
-    cuda.run(plan, x, weight, bias, residual, y, None)
+    cuda.run(plan, x, weight, bias, residual, y)
     check_conv(case, (*arrays[:-1], cuda.to_host(y)))
 
 
@@ -43,6 +53,23 @@ def test_pool_on_the_device(kernel: Any, case: Any) -> None:
     assert plan is not None
     on_device = [device_copy(a) for a in (x, y, indices)]
     places = on_device[2] if case.kind == 0 else None
-    cuda.run(plan, on_device[0], None, None, None, on_device[1], places)
+    cuda.run(plan, on_device[0], on_device[1], places)
     got = [cuda.to_host(a) for a in on_device[1:]]
     check_pool(case, x, got[0], got[1])
+
+
+@pytest.mark.parametrize(("kernel", "case"), WEIGHT_PAIRS, ids=pair_id)
+def test_weight_gradient_on_the_device(kernel: Any, case: Any) -> None:
+    arrays = weight_arrays(case)
+    there = [device_copy(a) for a in arrays]
+    cuda.run(weight_plan(kernel, case), *there)
+    check_weight(case, arrays[0], arrays[1], cuda.to_host(there[2]))
+
+
+@pytest.mark.parametrize(("kernel", "case"), POOL_GRAD_PAIRS, ids=pair_id)
+def test_pool_gradient_on_the_device(kernel: Any, case: Any) -> None:
+    arrays = pool_grad_arrays(case)
+    grad, indices, x, y, dx = (device_copy(a) for a in arrays)
+    places = indices if case.kind == 0 else None
+    cuda.run(pool_grad_plan(kernel, case), grad, places, x, y, dx)
+    check_pool_grad(case, (*arrays[:-1], cuda.to_host(dx)))

@@ -32,6 +32,17 @@ from tests.emulation.cases import (
     pool_arrays,
     pool_plan,
 )
+from tests.emulation.gradient_cases import (
+    POOL_GRAD_PAIRS,
+    WEIGHT_PAIRS,
+    check_pool_grad,
+    check_weight,
+    gradient_plans,
+    pool_grad_arrays,
+    pool_grad_plan,
+    weight_arrays,
+    weight_plan,
+)
 from tests.emulation.problems import ConvCase, PoolCase
 
 pytestmark = pytest.mark.skipif(
@@ -44,7 +55,7 @@ def library(request: pytest.FixtureRequest, tmp_path_factory: Any) -> CDLL:
     """Compile all kernels of this file for the host, once for each index width."""
     directory: Path = tmp_path_factory.mktemp("emulator")
     # The wide build differs in one type only: every fourth instance will do.
-    chosen = list(plans())[:: 4 if request.param == 64 else 1]
+    chosen = [*plans(), *gradient_plans()][:: 4 if request.param == 64 else 1]
     return emulator.build(chosen, directory, request.param)
 
 
@@ -75,6 +86,36 @@ def test_pool_matches_float64(library: CDLL, kernel: Kernel, case: PoolCase) -> 
     emulator.run(library, plan, x, y, indices if case.kind == 0 else None)
     check_pool(case, x, y, indices)
     assert guards_are_whole(y)
+
+
+@pytest.mark.parametrize(("kernel", "case"), WEIGHT_PAIRS, ids=pair_id)
+def test_weight_gradient_matches_float64(
+    library: CDLL, kernel: Kernel, case: ConvCase
+) -> None:
+    x, grad, weight = map(guarded, weight_arrays(case))
+    plan = weight_plan(kernel, case)
+    assert plan is not None
+    if not _in(library, plan):
+        return
+    emulator.run(library, plan, x, grad, weight)
+    check_weight(case, x, grad, weight)
+    assert guards_are_whole(weight)
+
+
+@pytest.mark.parametrize(("kernel", "case"), POOL_GRAD_PAIRS, ids=pair_id)
+def test_pool_gradient_matches_float64(
+    library: CDLL, kernel: Kernel, case: PoolCase
+) -> None:
+    arrays = tuple(map(guarded, pool_grad_arrays(case)))
+    plan = pool_grad_plan(kernel, case)
+    assert plan is not None
+    if not _in(library, plan):
+        return
+    grad, indices, *others = arrays
+    places = indices if case.kind == 0 else None
+    emulator.run(library, plan, grad, places, *others)
+    check_pool_grad(case, arrays)
+    assert guards_are_whole(arrays[-1])
 
 
 def test_thread_order_changes_nothing(library: CDLL) -> None:

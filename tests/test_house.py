@@ -26,7 +26,7 @@ PUBLIC = (
     "layers",
     "pooling",
     "adaptive_pooling",
-    "grad",
+    "unpooling",
     "signal",
     "ndimage",
 )
@@ -34,9 +34,13 @@ LEVELS: tuple[tuple[str, ...], ...] = (
     ("__main__",),
     ("cli",),
     ("__init__",),
+    # Made of convolutions and poolings.
+    ("transposed", "grad"),
+    ("adjoint",),
     PUBLIC,
     ("pool_calls",),
-    ("conv_arguments", "pool_arguments"),
+    ("pool_grad_arguments",),
+    ("conv_arguments", "pool_arguments", "weight_arguments"),
     ("running",),
     ("arrays",),
     ("planning",),
@@ -191,10 +195,12 @@ CPP_RULES = {
     "cpu/micro": rf"cpu/micro/.*|{KERNEL_HEADERS}|{FREESTANDING}",
     "cpu/isa": rf"cpu/(isa|micro)/.*|core/.*|{STANDARD}",
     "cpu/conv": ALGORITHM,
+    "cpu/conv_backward": ALGORITHM,
     "cpu/pool": ALGORITHM,
     "cuda/memory": rf"cuda/(memory/.*|index\.cuh)|{PROBLEM}|{STANDARD}",
     "cuda/mma": rf"cuda/(memory/.*|mma/.*|index\.cuh)|{PROBLEM}|{STANDARD}",
     "cuda/conv": CUDA_PARTS,
+    "cuda/conv_backward": CUDA_PARTS,
     "cuda/pool": rf"cuda/pool/.*|{CUDA_PARTS}",
 }
 

@@ -66,6 +66,8 @@ void set_python_error(const std::exception_ptr& error) noexcept {
         PyErr_SetString(PyExc_MemoryError, failure.what());
     } catch (const std::invalid_argument& failure) {
         PyErr_SetString(PyExc_ValueError, failure.what());
+    } catch (const std::out_of_range& failure) {
+        PyErr_SetString(PyExc_ValueError, failure.what());
     } catch (const std::exception& failure) {
         PyErr_SetString(PyExc_RuntimeError, failure.what());
     } catch (...) {

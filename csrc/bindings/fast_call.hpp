@@ -24,7 +24,7 @@ PyCFunction as_method(Function* function) {
 }
 
 // Sets the Python error that belongs to a C++ exception: MemoryError, ValueError for
-// std::invalid_argument, RuntimeError for the rest.
+// std::invalid_argument and std::out_of_range, RuntimeError for the rest.
 void set_python_error(const std::exception_ptr& error) noexcept;
 
 // Runs with the GIL released; false with a Python error set when it throws.

@@ -9,5 +9,7 @@ PYBIND11_MODULE(_core, module) {
     pyconv::bindings::import_numpy();
     pyconv::bindings::register_conv(module);
     pyconv::bindings::register_pool(module);
+    pyconv::bindings::register_pool_grad(module);
+    pyconv::bindings::register_weight(module);
     pyconv::bindings::register_control(module);
 }

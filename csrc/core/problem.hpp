@@ -37,7 +37,12 @@ enum Activation : int64 {
 // How far a result may lie from the direct sum's rounding.
 enum Accuracy : int64 { ACCURACY_STRICT = 0, ACCURACY_DEFAULT = 1, ACCURACY_FAST = 2 };
 
-enum PoolKind : int64 { POOL_MAX = 0, POOL_AVERAGE = 1, POOL_LP = 2 };
+enum PoolKind : int64 {
+    POOL_MAX = 0,
+    POOL_AVERAGE = 1,
+    POOL_LP = 2,
+    POOL_UNPOOL = 3 // of gradients only: what max scatters, put instead of added
+};
 
 struct ConvProblem {
     int64 dtype;

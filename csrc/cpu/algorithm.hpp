@@ -31,10 +31,26 @@ struct ConvTensors {
     void* y;
 };
 
+// Of a weight gradient: the problem is the convolution's, y_pitch that of grad.
+struct WeightTensors {
+    const void* x;
+    const void* grad;
+    void* weight; // the gradient, with the weight's pitches
+};
+
 struct PoolTensors {
     const void* x;
     void* y;
     int64* indices; // y's pitches, or null
+};
+
+// Of a pooling's gradient: the problem is the pooling's, y_pitch that of grad.
+struct PoolGradTensors {
+    const void* grad;
+    const int64* indices; // of a maximum, grad's pitches
+    const void* x;        // of a norm: what was pooled, dx's pitches
+    const void* y;        // of a norm: the result, grad's pitches
+    void* dx;
 };
 
 struct ConvAlgorithm {
@@ -53,6 +69,16 @@ struct ConvAlgorithm {
     void (*run)(const ConvPlan&, const ConvTensors&);
 };
 
+struct WeightAlgorithm {
+    const char* name;
+    const char* summary;
+    std::string (*supports)(const ConvProblem&);
+    double (*cost_us)(const ConvProblem&, const IsaTable&, const Machine&);
+    Movement (*movement)(const ConvProblem&, const IsaTable&, const Machine&);
+    WeightPlan (*plan)(const ConvProblem&, const IsaTable&, const Machine&);
+    void (*run)(const WeightPlan&, const WeightTensors&);
+};
+
 struct PoolAlgorithm {
     const char* name;
     const char* summary;
@@ -61,6 +87,17 @@ struct PoolAlgorithm {
     Movement (*movement)(const PoolProblem&, const IsaTable&, const Machine&);
     PoolPlan (*plan)(const PoolProblem&, const IsaTable&, const Machine&);
     void (*run)(const PoolPlan&, const PoolTensors&);
+};
+
+struct PoolGradAlgorithm {
+    const char* name;
+    const char* summary;
+    std::string (*supports)(const PoolProblem&);
+    double (*cost_us)(const PoolProblem&, const IsaTable&, const Machine&);
+    Movement (*movement)(const PoolProblem&, const IsaTable&, const Machine&);
+    PoolGradPlan (*plan)(const PoolProblem&, const IsaTable&, const Machine&);
+    // Throws std::out_of_range where an index lies outside its plane.
+    void (*run)(const PoolGradPlan&, const PoolGradTensors&);
 };
 
 } // namespace pyconv

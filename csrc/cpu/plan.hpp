@@ -14,7 +14,9 @@
 namespace pyconv {
 
 struct ConvAlgorithm;
+struct WeightAlgorithm;
 struct PoolAlgorithm;
+struct PoolGradAlgorithm;
 
 using Blocking = std::vector<std::pair<std::string, int64>>;
 
@@ -29,6 +31,10 @@ struct PlaneBlocking {
     int64 block_rows;    // output rows that share one filling of scratch
     int64 block_columns; // and the stretch of each
 };
+
+// What is in a pooling's lanes: outputs of a row, or channels: the user's neighbours,
+// or turned in scratch.
+enum class PoolForm { ROWS, LANES, TURNED };
 
 struct ConvPlan {
     ConvProblem problem;
@@ -51,12 +57,33 @@ struct ConvPlan {
     PlaneBlocking planes{}; // of depthwise, grouped and few_channels
 };
 
+// How a weight gradient is computed.
+struct WeightPlan {
+    ConvProblem problem;
+    const WeightAlgorithm* algorithm;
+    const IsaTable* isa;
+    bool parallel;
+    Blocking blocking;
+    int64 workspace_bytes;
+};
+
 struct PoolPlan {
     PoolProblem problem;
     const PoolAlgorithm* algorithm;
     const IsaTable* isa;
-    int form = 0;       // which of the algorithm's variants
+    PoolForm form = PoolForm::ROWS;
     int64 channels = 1; // that are pooled together
+    bool parallel;
+    Blocking blocking;
+    int64 workspace_bytes;
+};
+
+struct PoolGradPlan {
+    PoolProblem problem;
+    const PoolGradAlgorithm* algorithm;
+    const IsaTable* isa;
+    PoolForm form = PoolForm::ROWS;
+    int64 channels = 1;
     bool parallel;
     Blocking blocking;
     int64 workspace_bytes;

@@ -13,8 +13,14 @@ extern const ConvAlgorithm conv_depthwise;
 extern const ConvAlgorithm conv_grouped;
 extern const ConvAlgorithm conv_few_channels;
 
+extern const WeightAlgorithm weight_reference;
+extern const WeightAlgorithm weight_direct;
+
 extern const PoolAlgorithm pool_reference;
 extern const PoolAlgorithm pool_direct;
+
+extern const PoolGradAlgorithm pool_grad_reference;
+extern const PoolGradAlgorithm pool_grad_direct;
 
 std::span<const ConvAlgorithm* const> conv_algorithms() {
     static constexpr const ConvAlgorithm* ALL[] = {
@@ -31,8 +37,19 @@ std::span<const ConvAlgorithm* const> conv_algorithms() {
     return ALL;
 }
 
+std::span<const WeightAlgorithm* const> weight_algorithms() {
+    static constexpr const WeightAlgorithm* ALL[] = {&weight_reference, &weight_direct};
+    return ALL;
+}
+
 std::span<const PoolAlgorithm* const> pool_algorithms() {
     static constexpr const PoolAlgorithm* ALL[] = {&pool_reference, &pool_direct};
+    return ALL;
+}
+
+std::span<const PoolGradAlgorithm* const> pool_grad_algorithms() {
+    static constexpr const PoolGradAlgorithm* ALL[] = {
+        &pool_grad_reference, &pool_grad_direct};
     return ALL;
 }
 

@@ -8,6 +8,8 @@
 namespace pyconv {
 
 std::span<const ConvAlgorithm* const> conv_algorithms();
+std::span<const WeightAlgorithm* const> weight_algorithms();
 std::span<const PoolAlgorithm* const> pool_algorithms();
+std::span<const PoolGradAlgorithm* const> pool_grad_algorithms();
 
 } // namespace pyconv

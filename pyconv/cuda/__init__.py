@@ -18,7 +18,7 @@ from pyconv.cuda.kernel import Problem
 from pyconv.cuda.kernels import KERNELS, of_operation
 from pyconv.cuda.launch import CudaPlan, make_plan
 from pyconv.cuda.launch import run as _launch
-from pyconv.problem import ConvProblem, memory_order
+from pyconv.problem import memory_order
 
 __all__ = [
     "KERNELS",
@@ -48,9 +48,8 @@ def candidates(problem: Problem) -> list[dict[str, Any]]:
         name, summary, reason ("" if it can), cost_us, workspace_bytes, flops and bytes
         by level (``l1`` leaves L1 or shared memory, ``l2`` leaves L2, ``dram``).
     """
-    operation = "conv" if isinstance(problem, ConvProblem) else "pool"
     judged: list[dict[str, Any]] = []
-    for kernel in of_operation(operation):
+    for kernel in of_operation(problem.operation):
         reason = kernel.supports(problem)
         entry: dict[str, Any] = {
             "name": kernel.name,
@@ -81,29 +80,20 @@ def plan(problem: Problem, algorithm: str) -> CudaPlan:
     return make_plan(problem, algorithm)
 
 
-def run(
-    plan: CudaPlan,
-    x: Any,
-    weight: Any,
-    bias: Any,
-    residual: Any,
-    y: Any,
-    indices: Any,
-) -> None:
+def run(plan: CudaPlan, *arrays: Any) -> None:
     """Launch a plan on CuPy's current stream.
 
     Parameters
     ----------
     plan : CudaPlan
         What `plan` returned.
-    x, weight, bias, residual, y, indices : cupy.ndarray or None
-        Arrays with the problem's dtype and pitches; bias contiguous; residual and
-        indices with y's pitches. Pools have no weight, bias or residual.
+    arrays : cupy.ndarray or None
+        With the problem's dtype and pitches. A convolution takes x, weight, bias,
+        residual and y (bias contiguous, residual with y's pitches), its weight gradient
+        x, the result's gradient and the weight's, a pooling x, y and indices (with y's
+        pitches), its gradient grad, indices, x, y and dx.
     """
-    if plan.kernel.operation == "conv":
-        _launch(plan, x, weight, bias, residual, y)
-    else:
-        _launch(plan, x, y, indices)
+    _launch(plan, *arrays)
 
 
 def empty(

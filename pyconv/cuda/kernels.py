@@ -8,16 +8,26 @@ simplest kernel of each operation comes first and takes every valid problem.
 from __future__ import annotations
 
 from pyconv.cuda.conv import NAIVE, SHARED_HALO
+from pyconv.cuda.gradient import GRADIENT, SCATTER, WEIGHT
 from pyconv.cuda.kernel import Kernel
 from pyconv.cuda.pool import AVERAGE, LP, MAX
 
 __all__ = ["KERNELS", "find", "of_operation"]
 
-KERNELS: tuple[Kernel, ...] = (NAIVE, SHARED_HALO, MAX, AVERAGE, LP)
+KERNELS: tuple[Kernel, ...] = (
+    NAIVE,
+    SHARED_HALO,
+    WEIGHT,
+    MAX,
+    AVERAGE,
+    LP,
+    GRADIENT,
+    SCATTER,
+)
 
 
 def of_operation(operation: str) -> tuple[Kernel, ...]:
-    """List the kernels of "conv" or "pool", in order."""
+    """List the kernels of an operation, in order."""
     return tuple(kernel for kernel in KERNELS if kernel.operation == operation)
 
 

@@ -118,8 +118,7 @@ def make_plan(problem: Problem, algorithm: str) -> CudaPlan:
     ValueError
         If there is no such algorithm, or it refuses the problem (with its reason).
     """
-    operation = "conv" if isinstance(problem, ConvProblem) else "pool"
-    kernel = find(operation, algorithm)
+    kernel = find(problem.operation, algorithm)
     reason = kernel.supports(problem)
     if reason:
         raise ValueError(f"CUDA algorithm {algorithm!r} refuses the problem: {reason}")
@@ -140,8 +139,7 @@ def entry_of(plan: CudaPlan) -> str:
 @lru_cache(maxsize=512)
 def _text(file: str, operation: str, entry: str, call: str, element: str) -> str:
     """Flatten a kernel and append its entry point."""
-    write = source.conv_entry if operation == "conv" else source.pool_entry
-    return source.flatten((file,)) + write(entry, call, element)
+    return source.flatten((file,)) + source.entry(operation, entry, call, element)
 
 
 def source_of(plan: CudaPlan) -> str:

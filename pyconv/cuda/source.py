@@ -12,12 +12,13 @@ import re
 from functools import lru_cache
 from pathlib import Path
 
-__all__ = ["conv_entry", "device_directory", "flatten", "pool_entry"]
+__all__ = ["device_directory", "entry", "flatten"]
 
 _INCLUDE = re.compile(r'^\s*#\s*include\s+(["<])([^">]+)[">]')
 _ONCE = re.compile(r"^\s*#\s*pragma\s+once\s*$")
 
-_CONV_ENTRY = """
+_ENTRIES = {
+    "conv": """
 extern "C" __global__ void {name}(
     const __grid_constant__ pyconv::ConvProblem problem,
     const {type}* __restrict__ x,
@@ -27,9 +28,28 @@ extern "C" __global__ void {name}(
     {type}* y) {{
     {call}(problem, x, weight, bias, residual, y);
 }}
-"""
-
-_POOL_ENTRY = """
+""",
+    "conv_weight": """
+extern "C" __global__ void {name}(
+    const __grid_constant__ pyconv::ConvProblem problem,
+    const {type}* __restrict__ x,
+    const {type}* __restrict__ grad,
+    {type}* weight) {{
+    {call}(problem, x, grad, weight);
+}}
+""",
+    "pool_grad": """
+extern "C" __global__ void {name}(
+    const __grid_constant__ pyconv::PoolProblem problem,
+    const {type}* __restrict__ grad,
+    const pyconv::int64* __restrict__ indices,
+    const {type}* __restrict__ x,
+    const {type}* __restrict__ y,
+    {type}* dx) {{
+    {call}(problem, grad, indices, x, y, dx);
+}}
+""",
+    "pool": """
 extern "C" __global__ void {name}(
     const __grid_constant__ pyconv::PoolProblem problem,
     const {type}* __restrict__ x,
@@ -37,7 +57,8 @@ extern "C" __global__ void {name}(
     pyconv::int64* indices) {{
     {call}(problem, x, y, indices);
 }}
-"""
+""",
+}
 
 
 @lru_cache(maxsize=1)
@@ -104,11 +125,6 @@ def _append(path: Path, root: Path, seen: set[Path], parts: list[str]) -> None:
         parts.append(f'#line {number + 1} "{shown}"\n')
 
 
-def conv_entry(name: str, call: str, element: str) -> str:
-    """Write the entry point of one convolution kernel."""
-    return _CONV_ENTRY.format(name=name, call=call, type=element)
-
-
-def pool_entry(name: str, call: str, element: str) -> str:
-    """Write the entry point of one pooling kernel."""
-    return _POOL_ENTRY.format(name=name, call=call, type=element)
+def entry(operation: str, name: str, call: str, element: str) -> str:
+    """Write the entry point of one kernel of an operation."""
+    return _ENTRIES[operation].format(name=name, call=call, type=element)

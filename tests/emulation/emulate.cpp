@@ -6,6 +6,8 @@
 
 using ConvEntry = void (*)(
     pyconv::ConvProblem, const void*, const void*, const void*, const void*, void*);
+using WeightEntry =
+    void (*)(pyconv::ConvProblem, const void*, const void*, void*);
 using PoolEntry = void (*)(pyconv::PoolProblem, const void*, void*, void*);
 
 extern "C" int emulate_conv(
@@ -21,6 +23,37 @@ extern "C" int emulate_conv(
     void* y) {
     return emulation::launch(
         blocks, threads, seed, [=] { entry(*problem, x, weight, bias, residual, y); });
+}
+
+extern "C" int emulate_conv_weight(
+    WeightEntry entry,
+    unsigned blocks,
+    unsigned threads,
+    unsigned seed,
+    const pyconv::ConvProblem* problem,
+    const void* x,
+    const void* grad,
+    void* weight) {
+    return emulation::launch(
+        blocks, threads, seed, [=] { entry(*problem, x, grad, weight); });
+}
+
+using PoolGradEntry = void (*)(
+    pyconv::PoolProblem, const void*, const void*, const void*, const void*, void*);
+
+extern "C" int emulate_pool_grad(
+    PoolGradEntry entry,
+    unsigned blocks,
+    unsigned threads,
+    unsigned seed,
+    const pyconv::PoolProblem* problem,
+    const void* grad,
+    const void* indices,
+    const void* x,
+    const void* y,
+    void* dx) {
+    return emulation::launch(
+        blocks, threads, seed, [=] { entry(*problem, grad, indices, x, y, dx); });
 }
 
 extern "C" int emulate_pool(

@@ -40,10 +40,10 @@ def kernel_text(plans: Iterable[CudaPlan]) -> str:
     files = tuple(dict.fromkeys(plan.kernel.file for plan in listed))
     entries: dict[str, str] = {}
     for plan in listed:
-        conv = plan.kernel.operation == "conv"
-        write = source.conv_entry if conv else source.pool_entry
         name = entry_name(plan)
-        entries[name] = write(name, plan.launch.call, element_type(plan.problem))
+        entries[name] = source.entry(
+            plan.kernel.operation, name, plan.launch.call, element_type(plan.problem)
+        )
     return source.flatten(files) + "".join(entries.values())
 
 

@@ -7,14 +7,14 @@ with the kernels. Shapes are (N, C, D, H, W); memory order is the arrays' own.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import product
 from math import erf
 from typing import Any
 
 import numpy as np
 
-from pyconv.problem import ConvProblem, PoolProblem
+from pyconv.problem import ConvProblem, PoolGradProblem, PoolProblem, WeightProblem
 
 Array = np.ndarray[Any, Any]
 PAD_MODES = ("constant", "reflect", "edge", "wrap")
@@ -97,9 +97,15 @@ def pitch(a: Array) -> Any:
     return tuple(step // a.itemsize for step in a.strides)
 
 
-def conv_problem(case: ConvCase, x: Array, weight: Array, y: Array) -> ConvProblem:
+def conv_problem(
+    case: ConvCase,
+    x: Array,
+    weight: Array,
+    y: Array,
+    kind: type[ConvProblem] = ConvProblem,
+) -> ConvProblem:
     """Describe a case with the arrays it is run on."""
-    return ConvProblem(
+    return kind(
         dtype=int(case.dtype == "float64"),
         n=case.n,
         c=case.c,
@@ -123,9 +129,16 @@ def conv_problem(case: ConvCase, x: Array, weight: Array, y: Array) -> ConvProbl
     )
 
 
-def pool_problem(case: PoolCase, x: Array, y: Array, *, indices: bool) -> PoolProblem:
+def pool_problem(
+    case: PoolCase,
+    x: Array,
+    y: Array,
+    *,
+    indices: bool,
+    of: type[PoolProblem] = PoolProblem,
+) -> PoolProblem:
     """Describe a case with the arrays it is run on."""
-    return PoolProblem(
+    return of(
         dtype=int(case.dtype == "float64"),
         kind=case.kind,
         n=case.n,
@@ -170,6 +183,36 @@ def conv_sum(case: ConvCase, x: Array, weight: Array) -> Array:
         out += np.einsum("ngcdhw,gkc->ngkdhw", grouped[inputs], taps[weights])
     shape = (case.n, case.k, *case.output())
     return np.asarray(out.reshape(shape))
+
+
+def weight_problem(case: ConvCase, x: Array, weight: Array, grad: Array) -> ConvProblem:
+    """Describe a case's weight gradient."""
+    bare = replace(case, activation=0, bias=False, residual=False)
+    return conv_problem(bare, x, weight, grad, WeightProblem)
+
+
+def weight_sum(case: ConvCase, x: Array, grad: Array) -> Array:
+    """Sum the weight gradient's products in float64."""
+    pads = [(0, 0), (0, 0), *zip(case.before, case.after, strict=True)]
+    mode: Any = PAD_MODES[case.mode]
+    padded = np.pad(x.astype(np.float64), pads, mode=mode)
+    per_group, filters = case.c // case.groups, case.k // case.groups
+    grouped = padded.reshape(case.n, case.groups, per_group, *padded.shape[2:])
+    given = grad.astype(np.float64).reshape(
+        case.n, case.groups, filters, *grad.shape[2:]
+    )
+    out = np.zeros((case.groups, filters, per_group, *case.kernel))
+    for tap in np.ndindex(*case.kernel):
+        window = tuple(
+            slice(i * d, i * d + s * (m - 1) + 1, s)
+            for i, d, s, m in zip(
+                tap, case.dilation, case.stride, case.output(), strict=True
+            )
+        )
+        inputs: Any = (..., *window)
+        taps: Any = (..., *tap)
+        out[taps] = np.einsum("ngcdhw,ngkdhw->gkc", grouped[inputs], given)
+    return np.asarray(out.reshape(case.k, per_group, *case.kernel))
 
 
 def activated(v: Array, activation: int) -> Array:
@@ -223,6 +266,48 @@ def pooled(case: PoolCase, x: Array) -> tuple[Array, Array]:
             count = case.divisor or (padded if case.include_pad else len(taps))
             values[at] = sum(value for value, _ in taps) / count
     return values, indices
+
+
+def pool_grad_problem(case: PoolCase, dx: Array, grad: Array) -> PoolProblem:
+    """Describe a case's gradient."""
+    indexed = case.kind == 0
+    return pool_problem(case, dx, grad, indices=indexed, of=PoolGradProblem)
+
+
+def pool_gradient(
+    case: PoolCase, x: Array, y: Array, grad: Array, indices: Array
+) -> Array:
+    """Hand each output's gradient to its window, in float64."""
+    dx = np.zeros((case.n, case.c, *case.input))
+    for at in np.ndindex(*grad.shape):
+        places = list(
+            product(*(_coordinates(case, axis, at[axis + 2]) for axis in range(3)))
+        )
+        inside = [
+            place
+            for place in places
+            if all(0 <= p < n for p, n in zip(place, case.input, strict=True))
+        ]
+        padded = sum(
+            all(
+                p < n + a for p, n, a in zip(place, case.input, case.after, strict=True)
+            )
+            for place in places
+        )
+        if case.kind == 0:
+            if indices[at] >= 0:
+                flat = dx.reshape(case.n, case.c, -1)
+                flat[at[0], at[1], indices[at]] += grad[at]
+            continue
+        count = case.divisor or (padded if case.include_pad else len(inside))
+        for place in inside:
+            here = (*at[:2], *place)
+            if case.kind == 1:
+                dx[here] += grad[at] / count
+            elif y[at] != 0:
+                slope = np.sign(x[here]) * (abs(x[here]) / y[at]) ** (case.norm - 1)
+                dx[here] += grad[at] * slope
+    return dx
 
 
 def _maximum(taps: list[tuple[float, int]]) -> tuple[float, int]:

@@ -239,8 +239,17 @@ struct Kernels {
     // out[i] = the reduction over j of rows[j][i]; NaN wins a maximum. count >= 1.
     void (*reduce[REDUCTIONS])(const T* const* rows, int64 count, T* out, int64 n);
     void (*reduce_indexed)(const IndexedRows<T>&);
+    // out[i] = the sum over j of rows[j][i] * weights[j]. count >= 1.
+    void (*reduce_weighted)(
+        const T* const* rows, const T* weights, int64 count, T* out, int64 n);
     // phases[f][i] = row[i * step + f] for all i * step + f < n
     void (*deinterleave)(const T* row, int64 n, int64 step, T* const* phases);
+    // row[i * step + f] = phases[f][i] for all i * step + f < n
+    void (*interleave)(const T* const* phases, int64 step, T* row, int64 n);
+    void (*multiply)(T* y, const T* factors, int64 n); // y *= factors
+    void (*take_signs)(T* y, const T* signs, int64 n); // y *= -1, 0 or 1
+    // out[i] = above[i] / below[i], 0 where below[i] is 0
+    void (*ratios)(const T* above, const T* below, T* out, int64 n);
     void (*divide)(T* y, const T* divisors, int64 n);
     void (*divide_all)(T* y, T divisor, int64 n);
     void (*square_roots)(T* y, int64 n);

@@ -10,6 +10,7 @@
 #include "cpu/micro/gemm_tile.hpp"
 #include "cpu/micro/lane_tile.hpp"
 #include "cpu/micro/plane_tile.hpp"
+#include "cpu/micro/pool_grad_row.hpp"
 #include "cpu/micro/pool_row.hpp"
 #include "cpu/micro/spread_lanes.hpp"
 #include "cpu/micro/store_tile.hpp"
@@ -107,6 +108,11 @@ void fill(Kernels<T>& kernels) {
     kernels.reduce[REDUCE_ABSOLUTES] = reduce_rows<T, REDUCE_ABSOLUTES>;
     kernels.reduce[REDUCE_SQUARES] = reduce_rows<T, REDUCE_SQUARES>;
     kernels.reduce_indexed = reduce_indexed<T>;
+    kernels.reduce_weighted = reduce_weighted<T>;
+    kernels.interleave = interleave<T>;
+    kernels.multiply = multiply<T>;
+    kernels.take_signs = take_signs<T>;
+    kernels.ratios = ratios<T>;
     kernels.deinterleave = deinterleave<T>;
     kernels.divide = divide<T>;
     kernels.divide_all = divide_all<T>;

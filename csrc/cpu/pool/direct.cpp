@@ -14,64 +14,11 @@
 #include "cpu/isa/registry.hpp"
 #include "cpu/pool/lane_pool.hpp"
 #include "cpu/pool/model.hpp"
+#include "cpu/pool/parts.hpp"
 #include "cpu/pool/row_pool.hpp"
 
 namespace pyconv {
 namespace {
-
-enum Form : int { ROWS, LANES, TURNED };
-
-// Parts that make two threads equally busy.
-constexpr int64 PARTS = 8;
-
-bool channels_last(const PoolProblem& problem) {
-    return problem.x_pitch[1] == 1 && problem.y_pitch[1] == 1 && problem.c > 1;
-}
-
-// Pixels of a plane side by side, row after row.
-bool dense(const int64 (&extent)[3], const int64 (&pitch)[5]) {
-    return (extent[2] == 1 || pitch[4] == 1) &&
-           (extent[1] == 1 || pitch[3] == extent[2]) &&
-           (extent[0] == 1 || pitch[2] == extent[1] * extent[2]);
-}
-
-int lanes_of(const PoolProblem& problem, const IsaTable& isa) {
-    return problem.dtype == FLOAT32 ? isa.f32.lanes : isa.f64.lanes;
-}
-
-// Bytes of one channel, input and output, and of the indices.
-int64 channel_bytes(const PoolProblem& problem) {
-    const int64 index = problem.return_indices != 0 ? 8 : 0;
-    return volume(problem.input) * element_bytes(problem.dtype) +
-           volume(problem.output) * (element_bytes(problem.dtype) + index);
-}
-
-Form form_of(const PoolProblem& problem, const IsaTable& isa, const Machine& host) {
-    if (channels_last(problem)) {
-        return LANES;
-    }
-    const int64 lanes = lanes_of(problem, isa);
-    const bool fits = channel_bytes(problem) * lanes <= host.l2_bytes / 4;
-    const bool short_rows = problem.output[2] < 2 * lanes || problem.adaptive != 0;
-    const bool turns =
-        dense(problem.input, problem.x_pitch) && dense(problem.output, problem.y_pitch);
-    return problem.c > 1 && fits && short_rows && turns ? TURNED : ROWS;
-}
-
-int64 part_channels(
-    const PoolProblem& problem, Form form, const IsaTable& isa, const Machine& host) {
-    const int64 lanes = lanes_of(problem, isa);
-    if (form == TURNED) {
-        const int64 fitting = host.l1_bytes * 3 / 4 / (channel_bytes(problem) * lanes);
-        return std::clamp<int64>(fitting, 1, PARTS) * lanes;
-    }
-    // Short lines between the reductions, and enough parts to share.
-    const int64 rows = problem.n * problem.output[0] * problem.output[1];
-    const int64 most = std::max<int64>(LINE_ELEMENTS / problem.kernel[2], lanes);
-    const int64 fair = ceil_div(problem.c * rows, PARTS);
-    const int64 wanted = std::min({problem.c, most, std::max(fair, lanes)});
-    return ceil_div(wanted, lanes) * lanes;
-}
 
 template <class T>
 void run_rows(const PoolPlan& plan, const PoolTensors& tensors) {
@@ -92,15 +39,6 @@ void run_rows(const PoolPlan& plan, const PoolTensors& tensors) {
         }
     });
 }
-
-// Channels cut into parts of plan.channels, the last of them the rest.
-struct Parts {
-    int64 channels;
-    int64 each;
-
-    int64 count() const { return ceil_div(channels, each); }
-    int64 size(int64 part) const { return std::min(each, channels - part * each); }
-};
 
 template <class T>
 void run_lanes(const PoolPlan& plan, const PoolTensors& tensors) {
@@ -248,9 +186,9 @@ void run_turned(const PoolPlan& plan, const PoolTensors& tensors) {
 template <class T>
 void run_as(const PoolPlan& plan, const PoolTensors& tensors) {
     switch (plan.form) {
-    case LANES:
+    case PoolForm::LANES:
         return run_lanes<T>(plan, tensors);
-    case TURNED:
+    case PoolForm::TURNED:
         return run_turned<T>(plan, tensors);
     default:
         return run_rows<T>(plan, tensors);
@@ -297,11 +235,12 @@ double cost_us(const PoolProblem& problem, const IsaTable& isa, const Machine& h
     const double lanes = lanes_of(problem, isa);
     // A load and a compare or an add a vector; a row costs its windows' arithmetic.
     const double rows = pool_outputs(problem) / static_cast<double>(problem.output[2]);
-    const Form form = form_of(problem, isa, host);
-    const bool copied = form == ROWS && (gathers(problem) || scatters(problem));
+    const PoolForm form = pool_form(problem, isa, host, problem.output[2]);
+    const bool copied =
+        form == PoolForm::ROWS && (gathers(problem) || scatters(problem));
     // In the lanes a row serves many channels at once.
     const double row_cycles =
-        form == ROWS ? 60.0 : 500.0 / static_cast<double>(problem.c);
+        form == PoolForm::ROWS ? 60.0 : 500.0 / static_cast<double>(problem.c);
     const double step_cycles = problem.return_indices != 0 ? 4.0 : 1.5;
     const double cycles = step_cycles * steps_of(problem) / lanes + rows * row_cycles +
                           (copied ? 2.0 * steps_of(problem) : 0.0) + 200.0;
@@ -330,12 +269,14 @@ const PoolAlgorithm pool_direct{
 namespace {
 
 PoolPlan plan(const PoolProblem& problem, const IsaTable& isa, const Machine& host) {
-    const Form form = form_of(problem, isa, host);
-    const int64 channels = form == ROWS ? 1 : part_channels(problem, form, isa, host);
+    const PoolForm form = pool_form(problem, isa, host, problem.output[2]);
+    const int64 channels =
+        form == PoolForm::ROWS ? 1 : pool_channels(problem, form, isa, host);
     const int64 line = problem.input[2] + problem.kernel[2] + problem.output[2];
-    const int64 scratch = form == TURNED  ? channel_bytes(problem) * channels
-                          : form == LANES ? LINE_ELEMENTS * element_bytes(problem.dtype)
-                                          : 2 * line * element_bytes(problem.dtype);
+    const int64 scratch = form == PoolForm::TURNED ? channel_bytes(problem) * channels
+                          : form == PoolForm::LANES
+                              ? LINE_ELEMENTS * element_bytes(problem.dtype)
+                              : 2 * line * element_bytes(problem.dtype);
     PoolPlan made = pool_plan(problem, pool_direct, isa, scratch);
     made.form = form;
     made.channels = channels;

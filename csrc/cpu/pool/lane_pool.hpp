@@ -7,6 +7,7 @@
 #pragma once
 
 #include "core/memory.hpp"
+#include "cpu/pool/parts.hpp"
 #include "cpu/pool/rule.hpp"
 #include "cpu/pool/window.hpp"
 
@@ -18,10 +19,6 @@ struct LanePitches {
     int64 row;
     int64 pixel;
 };
-
-// Elements of the line between the two reductions: a third of an L1, with the rows that
-// stream past it.
-inline constexpr int64 LINE_ELEMENTS = 4096;
 
 template <class T>
 class LanePool {

@@ -48,7 +48,7 @@ inline PoolPlan pool_plan(
         .problem = problem,
         .algorithm = &algorithm,
         .isa = &isa,
-        .form = 0,
+        .form = PoolForm::ROWS,
         .channels = 1,
         .parallel = pool_parallel(problem),
         .blocking = {},

@@ -1,0 +1,90 @@
+// Weight gradients: algorithms, candidates, plans, and the way to run one.
+#include "bindings/register.hpp"
+
+#include "bindings/arrays.hpp"
+#include "bindings/fast_call.hpp"
+#include "core/machine.hpp"
+#include "cpu/algorithm.hpp"
+#include "cpu/isa/registry.hpp"
+#include "cpu/plan.hpp"
+#include "cpu/registry.hpp"
+
+#include <memory>
+#include <string>
+
+namespace py = pybind11;
+
+namespace pyconv::bindings {
+namespace {
+
+py::list candidates(const py::bytes& record) {
+    const auto problem = problem_of<ConvProblem>(record);
+    py::list found;
+    for (const WeightAlgorithm* algorithm : weight_algorithms()) {
+        found.append(candidate(*algorithm, problem, active_isa(), machine()));
+    }
+    return found;
+}
+
+std::shared_ptr<WeightPlan>
+plan(const py::bytes& record, const std::string& algorithm) {
+    return std::make_shared<WeightPlan>(plan_of(
+        weight_algorithms(),
+        algorithm,
+        problem_of<ConvProblem>(record),
+        active_isa(),
+        machine()));
+}
+
+void run(
+    const WeightPlan& plan,
+    const py::object& x,
+    const py::object& grad,
+    const py::object& weight) {
+    const ConvProblem& problem = plan.problem;
+    const int type = type_number_of(problem.dtype);
+    check_array("x", x, type, problem.n * problem.c * volume(problem.input));
+    check_array("grad", grad, type, problem.n * problem.k * volume(problem.output));
+    check_array(
+        "weight",
+        weight,
+        type,
+        problem.k * (problem.c / problem.groups) * volume(problem.kernel));
+    const WeightTensors tensors{
+        .x = data_of(x.ptr()),
+        .grad = data_of(grad.ptr()),
+        .weight = data_of(weight.ptr()),
+    };
+    if (!run_released([&] { plan.algorithm->run(plan, tensors); })) {
+        throw py::error_already_set();
+    }
+}
+
+} // namespace
+
+void register_weight(py::module_& module) {
+    py::class_<WeightPlan, std::shared_ptr<WeightPlan>>(
+        module, "WeightPlan", "How one weight gradient is computed.")
+        .def_property_readonly(
+            "algorithm", [](const WeightPlan& plan) { return plan.algorithm->name; })
+        .def_property_readonly(
+            "isa", [](const WeightPlan& plan) { return plan.isa->name; })
+        .def_readonly("workspace_bytes", &WeightPlan::workspace_bytes)
+        .def_property_readonly("blocking", &blocking_of<WeightPlan>)
+        .def("__repr__", [](const WeightPlan& plan) {
+            return describe("WeightPlan", plan);
+        });
+    module.def(
+        "weight_algorithms", [] { return algorithm_names(weight_algorithms()); });
+    module.def("weight_candidates", &candidates, py::arg("record"));
+    module.def("weight_plan", &plan, py::arg("record"), py::arg("algorithm"));
+    module.def(
+        "weight_run",
+        &run,
+        py::arg("plan"),
+        py::arg("x"),
+        py::arg("grad"),
+        py::arg("weight"));
+}
+
+} // namespace pyconv::bindings

@@ -1,0 +1,129 @@
+// gradient: what a mean or a norm hands back to each element it was taken of.
+//
+// One thread gathers one element of dx from the outputs whose windows hold it, in their
+// order: no atomics, and the same sum on every run. A mean gives grad / divisor, a norm
+// grad y^(1 - p) |x|^(p - 1) sign(x), nothing where y is 0.
+//
+// Global loads per element: the windows that hold it, ceil(kernel / stride) along each
+// axis, through L1; device memory about once.
+#pragma once
+
+#include "window.cuh"
+
+namespace pyconv::pool_gradient {
+
+__device__ inline float power(float base, float exponent) {
+    return powf(base, exponent);
+}
+__device__ inline double power(double base, double exponent) {
+    return pow(base, exponent);
+}
+
+struct Range {
+    Index first;
+    Index last; // inclusive
+};
+
+// Outputs that may hold input position `at`: a superset, which holds() sifts.
+__device__ inline Range candidates(const PoolProblem& p, int axis, Index at) {
+    const Index outputs = static_cast<Index>(p.output[axis]);
+    Range range;
+    if (p.adaptive != 0) {
+        const int64 scaled = at * p.output[axis] / p.input[axis];
+        range.first = static_cast<Index>(scaled) - 1;
+        range.last = static_cast<Index>((at + 1) * p.output[axis] / p.input[axis]) + 1;
+    } else {
+        const Index stride = static_cast<Index>(p.stride[axis]);
+        const Index reach = static_cast<Index>((p.kernel[axis] - 1) * p.dilation[axis]);
+        const Index place = at + static_cast<Index>(p.pad_before[axis]);
+        range.first = place > reach ? ceil_div(place - reach, stride) : 0;
+        range.last = place / stride;
+    }
+    if (range.first < 0)
+        range.first = 0;
+    if (range.last >= outputs)
+        range.last = outputs - 1;
+    return range;
+}
+
+__device__ inline bool holds(const PoolAxis& window, Index at) {
+    const Index apart = at - window.start;
+    const Index tap = apart / window.dilation;
+    return apart >= 0 && apart % window.dilation == 0 && tap >= window.first &&
+           tap < window.last;
+}
+
+template <class T>
+__device__ T share(T norm, T x, T y) {
+    if (y == T(0))
+        return T(0);
+    const T sign = x > T(0) ? T(1) : x < T(0) ? T(-1) : x;
+    const T size = x < T(0) ? -x : x;
+    return norm == T(1)   ? sign
+           : norm == T(2) ? x / y
+                          : sign * power(size / y, norm - T(1));
+}
+
+template <class T, bool CHANNELS_LAST>
+__device__ void
+run(const PoolProblem& p,
+    const T* __restrict__ grad,
+    const int64* /* of maxima */,
+    const T* __restrict__ x,
+    const T* __restrict__ y,
+    T* dx) {
+    // setup: which element is mine
+    const Index channels = static_cast<Index>(p.c);
+    const Index elements =
+        static_cast<Index>(p.n) * channels * static_cast<Index>(p.input[0]) *
+        static_cast<Index>(p.input[1]) * static_cast<Index>(p.input[2]);
+    const Index linear = thread_number();
+    if (linear >= elements)
+        return;
+    const OutputCoordinates at =
+        output_coordinates<CHANNELS_LAST>(linear, channels, p.input);
+    const Index place = offset_of(at, p.x_pitch);
+    const bool is_norm = p.kind == POOL_LP;
+    const T norm = is_norm ? static_cast<T>(__longlong_as_double(p.norm_bits)) : T(0);
+
+    // compute: the windows that hold me
+    const Range depth = candidates(p, 0, at.at[0]);
+    const Range height = candidates(p, 1, at.at[1]);
+    const Range width = candidates(p, 2, at.at[2]);
+    T sum = T(0);
+    for (Index m = depth.first; m <= depth.last; ++m) {
+        const PoolAxis in_depth = pool_axis(p, 0, m);
+        if (!holds(in_depth, at.at[0]))
+            continue;
+        for (Index i = height.first; i <= height.last; ++i) {
+            const PoolAxis in_height = pool_axis(p, 1, i);
+            if (!holds(in_height, at.at[1]))
+                continue;
+            for (Index q = width.first; q <= width.last; ++q) {
+                const PoolAxis in_width = pool_axis(p, 2, q);
+                if (!holds(in_width, at.at[2]))
+                    continue;
+                const OutputCoordinates from{at.n, at.k, {m, i, q}};
+                const Index source = offset_of(from, p.y_pitch);
+                if (is_norm) {
+                    sum += grad[source] * share(norm, x[place], y[source]);
+                    continue;
+                }
+                int64 count = p.divisor_override;
+                if (count == 0 && p.count_include_pad != 0)
+                    count = static_cast<int64>(in_depth.padded) * in_height.padded *
+                            in_width.padded;
+                else if (count == 0)
+                    count = static_cast<int64>(in_depth.last - in_depth.first) *
+                            (in_height.last - in_height.first) *
+                            (in_width.last - in_width.first);
+                sum += grad[source] / static_cast<T>(count);
+            }
+        }
+    }
+
+    // store
+    dx[place] = sum;
+}
+
+} // namespace pyconv::pool_gradient

@@ -1,0 +1,239 @@
+"""The adjoint of a convolution: its input gradient, and transposed convolution.
+
+An output pixel reads input pixels `stride` apart, so the input pixels fall into phases,
+h mod stride along each axis. All pixels of one phase receive from the same taps, and what
+they receive is a convolution with stride 1: of grad_output, with those taps in reverse,
+into every stride-th pixel of the result. All of these are views; no zeros are inserted,
+and each phase takes whatever algorithm is quickest for it (3x3 with stride 1 has one
+phase, and Winograd).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import product
+from math import gcd
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from pyconv.arrays import (
+    Array,
+    Layout,
+    check_array,
+    check_out,
+    read_layout,
+    result_dtype,
+    stored_channels_last,
+)
+from pyconv.backends import backend_for
+from pyconv.convolution import conv1d, conv2d, conv3d
+from pyconv.cpu import CPU
+from pyconv.errors import ShapeError
+from pyconv.parameters import Pair, check_size
+
+__all__ = ["Geometry", "adjoint", "check_channels"]
+
+_CONVOLUTIONS = {1: conv1d, 2: conv2d, 3: conv3d}
+
+
+@dataclass(frozen=True, slots=True)
+class Geometry:
+    """The convolution whose adjoint is taken, one entry for every spatial axis.
+
+    `extents` are those of its input, which is the adjoint's result.
+    """
+
+    extents: tuple[int, ...]
+    stride: tuple[int, ...]
+    padding: tuple[Pair, ...]
+    dilation: tuple[int, ...]
+    groups: int
+
+
+class _Phase(NamedTuple):
+    """Every stride-th pixel along one axis, and the convolution that makes them.
+
+    Where no tap reaches them, `taps` is empty.
+    """
+
+    pixels: slice  # of the result
+    taps: slice  # of the kernel, in reverse
+    dilation: int
+    source: slice  # of grad_output
+    padding: Pair
+
+
+def _phases(
+    outputs: int, extent: int, kernel: int, stride: int, dilation: int, before: int
+) -> list[_Phase]:
+    """Cut one axis of the result into phases.
+
+    Pixel h = first + stride i receives from tap r what output
+    p = (h + before - r dilation) / stride holds, where that is whole: from taps
+    r = r0 + step j, and p = i + shift - j spread.
+    """
+    common = gcd(dilation, stride)
+    step, spread = stride // common, dilation // common
+    found = []
+    for first in range(min(stride, extent)):
+        pixels = slice(first, None, stride)
+        count = -(-(extent - first) // stride)
+        start = next(
+            (r for r in range(step) if (first + before - r * dilation) % stride == 0),
+            kernel,
+        )
+        taps = range(start, kernel, step)
+        shift = (first + before - start * dilation) // stride
+        low = shift - (len(taps) - 1) * spread  # p of pixel 0's first tap in reverse
+        high = count - 1 + shift  # p of the last pixel's last
+        if not taps or high < 0 or low >= outputs:
+            found.append(_Phase(pixels, slice(0, 0), 1, slice(0, 0), (0, 0)))
+            continue
+        found.append(
+            _Phase(
+                pixels,
+                _reversed(taps),
+                spread,
+                slice(max(low, 0), min(high + 1, outputs)),
+                (max(-low, 0), max(high + 1 - outputs, 0)),
+            )
+        )
+    return found
+
+
+def _reversed(taps: range) -> slice:
+    """Slice the taps from the last to the first."""
+    return slice(taps[-1], taps[0] - 1 if taps[0] else None, -taps.step)
+
+
+def check_channels(x: Array, weight: Array, groups: int, rank: int, name: str) -> None:
+    """Refuse a weight that does not take x's channels; `name` is x's."""
+    if weight.ndim != rank + 2:
+        raise ShapeError(
+            f"weight must have {rank + 2} axes, one for filters, one for channels and "
+            f"{rank} of the kernel, got shape {weight.shape}"
+        )
+    if 0 in weight.shape:
+        raise ShapeError(f"weight has an empty axis: shape {weight.shape}")
+    if x.shape[1] != weight.shape[0]:
+        raise ShapeError(
+            f"{name} has {x.shape[1]} channels, but weight of shape {weight.shape} "
+            f"needs {weight.shape[0]}"
+        )
+    if weight.shape[0] % groups:
+        raise ShapeError(
+            f"groups={groups} does not divide weight's first axis, {weight.shape[0]}"
+        )
+
+
+def _turned(weight: Array, groups: int) -> Array:
+    """View (K, C/G, *kernel) as (C, K/G, *kernel); a copy where groups need one."""
+    if groups == 1:
+        return weight.swapaxes(0, 1)
+    filters, channels, *kernel = weight.shape
+    parts = weight.reshape(groups, filters // groups, channels, *kernel)
+    return parts.swapaxes(1, 2).reshape(groups * channels, filters // groups, *kernel)
+
+
+def adjoint(
+    name: str,
+    rank: int,
+    grad: Array,
+    weight: Array,
+    geometry: Geometry,
+    *,
+    bias: Any = None,
+    layout: str = "NCHW",
+    activation: str | None = None,
+    residual: Any = None,
+    algorithm: str = "auto",
+    accuracy: str = "default",
+    out: Any = None,
+) -> Array:
+    """Return what each input pixel of a convolution receives from grad_output.
+
+    `name` is grad's, for errors. The epilogue is a convolution's.
+    """
+    axes = read_layout(layout, rank, grad, name)
+    dtype = result_dtype(grad, weight)
+    channels = weight.shape[1] * geometry.groups
+    seen = axes.view(grad)
+    shape = axes.shape(seen.shape[0], channels, geometry.extents)
+    check_size(f"the result for {name} {grad.shape}", shape, dtype.itemsize)
+    users = {name: grad, "weight": weight, "bias": bias, "residual": residual}
+    if residual is not None and check_array("residual", residual).shape != shape:
+        raise ShapeError(
+            f"residual must have the result's shape {shape}, got {residual.shape}"
+        )
+    given = {key: a for key, a in users.items() if a is not None}
+    if out is not None:
+        check_out(out, shape, dtype, given)
+        given["out"] = out
+    backend, is_lent = backend_for(list(given.values()))
+    result = out
+    if result is None:
+        order = axes.order(stored_channels_last(seen, axes))
+        result = (CPU if is_lent else backend).empty(shape, order, dtype, grad)
+    if seen.shape[0] == 0:
+        return result
+    filters = _turned(weight, geometry.groups)
+    along = [
+        _phases(p, n, k, stride, dilation, pad[0])
+        for p, n, k, stride, dilation, pad in zip(
+            seen.shape[5 - rank :],
+            geometry.extents,
+            weight.shape[2:],
+            geometry.stride,
+            geometry.dilation,
+            geometry.padding,
+            strict=True,
+        )
+    ]
+    convolve = _CONVOLUTIONS[rank]
+    for phases in product(*along):
+        pixels = _spatial(axes, tuple(phase.pixels for phase in phases))
+        target = result[pixels]
+        epilogue = {
+            "bias": bias,
+            "activation": activation,
+            "residual": None if residual is None else residual[pixels],
+            "layout": layout,
+            "out": target,
+        }
+        if any(phase.source.stop == 0 for phase in phases):
+            # No tap: the convolution of nothing, for its epilogue.
+            zero = (CPU if is_lent else backend).empty((1,), None, dtype, grad)
+            zero[...] = 0
+            convolve(
+                np.broadcast_to(zero, _one_channel(axes, target.shape)),
+                np.broadcast_to(zero, (channels, *(1,) * (rank + 1))),
+                **epilogue,
+            )
+            continue
+        taps = (slice(None), slice(None), *(phase.taps for phase in phases))
+        convolve(
+            grad[_spatial(axes, tuple(phase.source for phase in phases))],
+            filters[taps],
+            padding=tuple(phase.padding for phase in phases),
+            dilation=tuple(phase.dilation for phase in phases),
+            groups=geometry.groups,
+            algorithm=algorithm,
+            accuracy=accuracy,
+            **epilogue,
+        )
+    return result
+
+
+def _spatial(axes: Layout, slices: tuple[slice, ...]) -> tuple[Any, ...]:
+    """Index an array's spatial axes, in the user's order of axes."""
+    if axes.channels_last:
+        return (..., *slices, slice(None))
+    return (..., *slices)
+
+
+def _one_channel(axes: Layout, shape: tuple[int, ...]) -> tuple[int, ...]:
+    """Shape of an array like a result, with one channel."""
+    sizes = list(shape)
+    sizes[-1 if axes.channels_last else -1 - axes.rank] = 1
+    return tuple(sizes)

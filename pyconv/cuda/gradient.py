@@ -1,0 +1,183 @@
+"""The gradient kernels as the host sees them: limits, launch, movement, cost."""
+
+from __future__ import annotations
+
+from math import prod
+
+from pyconv.cuda.kernel import (
+    MAX_BLOCKS,
+    Ceilings,
+    Kernel,
+    Launch,
+    Movement,
+    ceil_div,
+    channels_last,
+    compulsory_bytes,
+    element_bytes,
+    element_type,
+    outputs,
+)
+from pyconv.problem import ConvProblem, PoolProblem
+
+__all__ = ["GRADIENT", "SCATTER", "WEIGHT"]
+
+THREADS = 128
+# About as many instructions on indices as on multiply-adds.
+SLOWDOWN = 2.0
+
+
+def _elements(problem: ConvProblem) -> int:
+    """Count the weights."""
+    return problem.k * (problem.c // problem.groups) * prod(problem.kernel)
+
+
+def _supports(problem: ConvProblem) -> str:
+    """Everything, up to the size of a grid."""
+    if ceil_div(_elements(problem), THREADS) > MAX_BLOCKS:
+        return f"{_elements(problem)} weights need more blocks than a grid has"
+    return ""
+
+
+def _launch(problem: ConvProblem) -> Launch:
+    """One thread a weight, numbered along its memory."""
+    return Launch(
+        call=f"pyconv::conv_weight_naive::run<{element_type(problem)}>",
+        tile={"threads": THREADS},
+        blocks=ceil_div(_elements(problem), THREADS),
+        threads=THREADS,
+        shared_bytes=0,
+    )
+
+
+def _movement(problem: ConvProblem) -> Movement:
+    """Two loads a multiply-add from L1; a block's threads share most of them."""
+    products = outputs(problem) * _elements(problem) // problem.k
+    loads = 2 * products * element_bytes(problem)
+    return Movement(
+        flops=2 * products,
+        l1_bytes=loads,
+        l2_bytes=max(loads // THREADS, compulsory_bytes(problem)),
+        dram_bytes=compulsory_bytes(problem),
+    )
+
+
+def _roofline(movement: Movement, ceilings: Ceilings) -> float:
+    """Arithmetic and L1, L2 and device memory, plus the launch."""
+    on_chip = max(
+        movement.flops / ceilings.flops, movement.l1_bytes / ceilings.l1_bytes
+    )
+    memory = max(
+        movement.l2_bytes / ceilings.l2_bytes,
+        movement.dram_bytes / ceilings.dram_bytes,
+    )
+    return ceilings.launch_us + 1e6 * max(SLOWDOWN * on_chip, memory)
+
+
+def _cost_us(problem: ConvProblem, ceilings: Ceilings) -> float:
+    """Estimate microseconds."""
+    return _roofline(_movement(problem), ceilings)
+
+
+WEIGHT = Kernel(
+    name="naive",
+    operation="conv_weight",
+    summary="one thread sums the gradient of one weight",
+    file="conv_backward/weight.cuh",
+    supports=_supports,
+    launch=_launch,
+    movement=_movement,
+    cost_us=_cost_us,
+)
+
+
+# ---- pooling ------------------------------------------------------------------------
+
+SCATTERED = (0, 3)  # maxima and unpooling, by their indices
+
+
+def _inputs(problem: PoolProblem) -> int:
+    """Count the elements of dx."""
+    return problem.n * problem.c * prod(problem.input)
+
+
+def _gathers(problem: PoolProblem) -> str:
+    """Means and norms, up to the size of a grid."""
+    if problem.kind in SCATTERED:
+        return "gathers means and norms; maxima have indices"
+    if ceil_div(_inputs(problem), THREADS) > MAX_BLOCKS:
+        return f"{_inputs(problem)} elements need more blocks than a grid has"
+    return ""
+
+
+def _scatters(problem: PoolProblem) -> str:
+    """Whatever has indices."""
+    return "" if problem.kind in SCATTERED else "means and norms have no indices"
+
+
+def _call(name: str, problem: PoolProblem) -> str:
+    """Fix a pooling gradient's template arguments."""
+    last = "true" if channels_last(problem.x_pitch) else "false"
+    return f"pyconv::pool_{name}::run<{element_type(problem)}, {last}>"
+
+
+def _gather_launch(problem: PoolProblem) -> Launch:
+    """One thread an element of dx."""
+    return Launch(
+        call=_call("gradient", problem),
+        tile={"threads": THREADS},
+        blocks=ceil_div(_inputs(problem), THREADS),
+        threads=THREADS,
+        shared_bytes=0,
+    )
+
+
+def _scatter_launch(problem: PoolProblem) -> Launch:
+    """One thread a plane."""
+    return Launch(
+        call=_call("scatter", problem),
+        tile={"threads": 32},
+        blocks=ceil_div(problem.n * problem.c, 32),
+        threads=32,
+        shared_bytes=0,
+    )
+
+
+def _pool_movement(problem: PoolProblem) -> Movement:
+    """Each output is met by the elements of its window, through L1."""
+    is_scatter = problem.kind in SCATTERED
+    met = outputs(problem) * (1 if is_scatter else prod(problem.kernel))
+    compulsory = compulsory_bytes(problem)
+    return Movement(
+        flops=met,
+        l1_bytes=met * element_bytes(problem),
+        l2_bytes=compulsory,
+        dram_bytes=compulsory,
+    )
+
+
+def _pool_cost_us(problem: PoolProblem, ceilings: Ceilings) -> float:
+    """Estimate microseconds."""
+    return _roofline(_pool_movement(problem), ceilings)
+
+
+GRADIENT = Kernel(
+    name="gradient",
+    operation="pool_grad",
+    summary="one thread gathers one element from the windows that hold it",
+    file="pool/gradient.cuh",
+    supports=_gathers,
+    launch=_gather_launch,
+    movement=_pool_movement,
+    cost_us=_pool_cost_us,
+)
+
+SCATTER = Kernel(
+    name="scatter",
+    operation="pool_grad",
+    summary="one thread puts one plane's maxima back by their indices",
+    file="pool/scatter.cuh",
+    supports=_scatters,
+    launch=_scatter_launch,
+    movement=_pool_movement,
+    cost_us=_pool_cost_us,
+)

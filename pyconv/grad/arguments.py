@@ -1,0 +1,90 @@
+"""Reading a gradient's arguments, and running it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pyconv import pool_grad_arguments, weight_arguments
+from pyconv.adjoint import Geometry, adjoint, check_channels
+from pyconv.arrays import Array, check_array, read_layout
+from pyconv.errors import ShapeError
+from pyconv.parameters import integer, paddings, per_axis, sizes_of
+from pyconv.pooling import avg_pool3d
+from pyconv.problem import conv_output
+from pyconv.running import run_pool_grad, run_weight
+
+__all__ = ["of_bias", "of_input", "of_pooling", "of_weight"]
+
+
+def of_input(
+    rank: int,
+    input_size: Any,
+    weight: Any,
+    grad_output: Any,
+    stride: Any,
+    padding: Any,
+    dilation: Any,
+    groups: Any,
+    layout: Any,
+    **more: Any,
+) -> Any:
+    """Read the window, and check grad_output against the sizes it makes."""
+    weight = check_array("weight", weight)
+    grad = check_array("grad_output", grad_output)
+    axes = read_layout(layout, rank, grad, "grad_output")
+    seen = axes.view(grad)
+    group_count = integer("groups", groups, 1)
+    check_channels(seen, weight, group_count, rank, "grad_output")
+    sizes = sizes_of("input_size", input_size, grad.ndim)
+    lead = sizes[: len(sizes) - rank - 1]
+    if axes.channels_last:
+        extents, channels = sizes[len(lead) : -1], sizes[-1]
+    else:
+        extents, channels = sizes[len(lead) + 1 :], sizes[len(lead)]
+    if channels != weight.shape[1] * group_count:
+        raise ShapeError(
+            f"input_size={sizes} has {channels} channels, but weight of shape "
+            f"{weight.shape} with groups={group_count} takes "
+            f"{weight.shape[1] * group_count}"
+        )
+    kernel = weight.shape[2:]
+    strides = per_axis("stride", stride, rank, 1)
+    dilations = per_axis("dilation", dilation, rank, 1)
+    pads = paddings(padding, extents, kernel, strides, dilations)
+    if 0 in extents:
+        raise ShapeError(f"input_size={sizes} has an empty spatial axis")
+    output = tuple(
+        conv_output(*axis)
+        for axis in zip(extents, kernel, strides, dilations, pads, strict=True)
+    )
+    if output != seen.shape[5 - rank :] or (lead and lead[0] != grad.shape[0]):
+        raise ShapeError(
+            f"grad_output of shape {grad.shape} does not belong to input_size={sizes}: "
+            f"its spatial extents must be floor((n + before + after - dilation * "
+            f"(k - 1) - 1) / stride) + 1 = {output}, and its batch input_size's"
+        )
+    geometry = Geometry(extents, strides, pads, dilations, group_count)
+    return adjoint("grad_output", rank, grad, weight, geometry, layout=layout, **more)
+
+
+def of_weight(rank: int, *arguments: Any, **more: Any) -> Any:
+    """Read, plan and run a weight gradient."""
+    call = weight_arguments.prepare(rank, *arguments, **more)
+    return run_weight(call, call.choose())
+
+
+def of_bias(rank: int, grad_output: Any, layout: Any) -> Array:
+    """Sum each filter's pixels plane by plane, then over the samples in order."""
+    grad = check_array("grad_output", grad_output)
+    seen = read_layout(layout, rank, grad, "grad_output").view(grad)
+    if 0 in seen.shape[2:]:
+        raise ShapeError(f"grad_output has an empty spatial axis: shape {grad.shape}")
+    planes = avg_pool3d(seen, seen.shape[2:], divisor_override=1)
+    total: Array = planes[:, :, 0, 0, 0].sum(axis=0)
+    return total
+
+
+def of_pooling(name: str, grad_output: Any, *arguments: Any, **given: Any) -> Any:
+    """Read, plan and run the gradient of a pooling."""
+    call = pool_grad_arguments.prepare(name, grad_output, *arguments, **given)
+    return run_pool_grad(call, call.choose())
