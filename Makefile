@@ -36,7 +36,7 @@ SUITE ?=
 THREADS ?=
 SUITES = $(if $(SUITE),--suite $(SUITE)) $(if $(THREADS),--threads $(THREADS))
 
-.PHONY: help demo test lint bench selection layers ratio clean check
+.PHONY: help demo test lint bench selection operations layers ratio clean check
 
 help:
 	@echo "make demo   a photograph and ResNet-50 through every algorithm (build/demo/)"
@@ -44,6 +44,7 @@ help:
 	@echo "make lint   ruff, mypy, clang-format"
 	@echo "make bench  the suites against every peer (SUITE=name THREADS=1 ARGS=--quick)"
 	@echo "make selection  auto's pick against every algorithm, on the same layers"
+	@echo "make operations  pooling, gradients and transposed convolution against the peers"
 	@echo "make layers  pytest benchmarks, all published layers (ARGS=--quick for a few)"
 	@echo "make ratio  against PyTorch on ResNet-50, one run (installs PyTorch)"
 	@echo "make clean  remove build/ and $(VENV)/"
@@ -66,6 +67,9 @@ bench: $(VENV)/.bench $(VENV)/.torch
 
 selection: $(VENV)/.bench
 	@$(BIN)/python -m benchmarks.selection $(SUITES) $(ARGS)
+
+operations: $(VENV)/.bench $(VENV)/.torch
+	@$(BIN)/python -m benchmarks.operations $(if $(THREADS),--threads $(THREADS)) $(ARGS)
 
 layers: $(VENV)/.bench
 	@$(BIN)/python -m pytest benchmarks --benchmark-json=build/benchmarks.json $(ARGS)

@@ -1,0 +1,249 @@
+"""Pooling, gradients and transposed convolution: pyconv beside PyTorch and ONNX Runtime.
+
+    python -m benchmarks.operations [--threads 2] [--rounds 3] [--group NAME] [--table]
+
+Every output is checked against PyTorch in float64, then the contenders take turns. A
+ratio is a peer's time over pyconv's best memory order: above 1 pyconv is faster. Outputs
+are fresh. JSON: operations-threads<N>.json among this machine's results.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from rich.console import Console
+from rich.table import Table
+
+import pyconv as pc
+from benchmarks import machine
+from benchmarks.bench import progress_bar, rounded
+from benchmarks.measuring import Budget, family
+from benchmarks.operation_cases import GROUPS, Array, Case, convolutions, pools
+from benchmarks.standing import geometric_mean
+from benchmarks.timing import alternate
+
+Call = Callable[[], Any]
+
+AGREEMENT = 1e-4  # of the largest value
+MEMORY = ("nchw", "nhwc")
+
+
+def arranged(a: Array, memory: str) -> Array:
+    """Channels first or last in memory; the logical axes stay."""
+    if memory == "nhwc" and a.ndim == 4:
+        last: Array = np.ascontiguousarray(a.transpose(0, 2, 3, 1))
+        back: Array = last.transpose(0, 3, 1, 2)
+        return back
+    first: Array = np.ascontiguousarray(a)
+    return first
+
+
+def drawn(case: Case) -> tuple[Array, ...]:
+    """The case's arrays, normal deviates."""
+    rng = np.random.default_rng(0)
+    own = tuple(rng.standard_normal(s, dtype=np.float32) for s in case.shapes)
+    return (*own, *case.given)
+
+
+def as_tensor(a: Array, memory: str) -> Any:
+    """A tensor in a memory order."""
+    order = torch.channels_last if memory == "nhwc" else torch.contiguous_format
+    tensor = torch.from_numpy(np.ascontiguousarray(a))
+    return tensor.to(memory_format=order) if a.ndim == 4 else tensor
+
+
+def onnx_call(case: Case, x: Array, y: Array, threads: int) -> Call:
+    """A one-node graph with bound buffers."""
+    import onnx  # noqa: PLC0415 - a peer that may be missing
+    import onnxruntime  # noqa: PLC0415
+
+    assert case.onnx is not None
+    kind, attributes = case.onnx
+    helper = onnx.helper
+    graph = helper.make_graph(
+        [helper.make_node(kind, ["x"], ["y"], **attributes)],
+        "case",
+        [helper.make_tensor_value_info("x", onnx.TensorProto.FLOAT, x.shape)],
+        [helper.make_tensor_value_info("y", onnx.TensorProto.FLOAT, y.shape)],
+    )
+    model = helper.make_model(
+        graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9
+    )
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    session = onnxruntime.InferenceSession(
+        model.SerializeToString(), options, providers=["CPUExecutionProvider"]
+    )
+    out = np.empty(y.shape, np.float32)
+    binding = session.io_binding()
+    binding.bind_cpu_input("x", x)
+    binding.bind_output("y", "cpu", 0, np.float32, y.shape, out.ctypes.data)
+
+    def call() -> Array:
+        session.run_with_iobinding(binding)
+        return out
+
+    return call
+
+
+def contenders(case: Case, arrays: tuple[Array, ...], threads: int) -> dict[str, Call]:
+    """Name to call."""
+    found: dict[str, Call] = {}
+    for memory in MEMORY:
+        tensors = [as_tensor(a, memory) for a in arrays]
+        found[f"torch-{memory}"] = partial(case.theirs, *tensors)
+    if case.onnx is not None:
+        y = np.asarray(found["torch-nchw"]())
+        found["onnxruntime"] = onnx_call(case, arrays[0], y, threads)
+    for memory in MEMORY:
+        own = [arranged(a, memory) for a in arrays]
+        found[f"pyconv-{memory}"] = partial(case.ours, *own)
+    return found
+
+
+def error_of(result: Any, truth: Array) -> float:
+    """The largest error over the largest value."""
+    first = result[0] if isinstance(result, tuple) else result
+    y = np.asarray(first)
+    scale = max(float(np.abs(truth).max()), 1e-30)
+    return float(np.abs(y - truth).max()) / scale
+
+
+def measure(case: Case, threads: int, budget: Budget) -> dict[str, Any]:
+    """Check and time one case."""
+    arrays = drawn(case)
+    wide = [
+        torch.from_numpy(a.astype(np.float64) if a.dtype == np.float32 else a)
+        for a in arrays
+    ]
+    exact = case.theirs(*wide)
+    truth = np.asarray(exact[0] if isinstance(exact, tuple) else exact)
+    record: dict[str, Any] = {"case": case.name, "contenders": {}}
+    calls = {}
+    for name, call in contenders(case, arrays, threads).items():
+        error = error_of(call(), truth)
+        record["contenders"][name] = {"error": error}
+        if error <= AGREEMENT:
+            calls[name] = call
+        else:
+            record["contenders"][name]["not_timed"] = "wrong"
+    samples = alternate(
+        calls,
+        rounds=budget.rounds,
+        turn_seconds=budget.turn_seconds,
+        rest_seconds=budget.rest_seconds,
+        families={name: family(name) for name in calls},
+    )
+    for name, sample in samples.items():
+        record["contenders"][name].update(sample.as_dict())
+    return record
+
+
+def ratios(record: dict[str, Any]) -> tuple[float, float]:
+    """PyTorch channels first, and the best peer, over pyconv's best."""
+    times = {
+        name: one["round"]
+        for name, one in record["contenders"].items()
+        if "round" in one
+    }
+    own = min(time for name, time in times.items() if name.startswith("pyconv"))
+    peers = [time for name, time in times.items() if not name.startswith("pyconv")]
+    return times["torch-nchw"] / own, min(peers) / own
+
+
+def same_layout(record: dict[str, Any]) -> float:
+    """PyTorch channels first over pyconv channels first."""
+    them = record["contenders"]["torch-nchw"]["round"]
+    return float(them / record["contenders"]["pyconv-nchw"]["round"])
+
+
+def show(report: dict[str, Any], console: Console) -> None:
+    """A summary, then every case."""
+    table = Table(title="a peer's time / pyconv's best: above 1 pyconv is faster")
+    columns = (
+        "operation",
+        "cases",
+        "PyTorch NCHW: mean",
+        "lowest",
+        "both NCHW: mean",
+        "best peer: mean",
+        "lowest",
+    )
+    for name in columns:
+        table.add_column(name, justify="left" if name == "operation" else "right")
+    for key, records in report["groups"].items():
+        group = GROUPS[key]
+        pairs = [ratios(record) for record in records]
+        nchw, best = [pair[0] for pair in pairs], [pair[1] for pair in pairs]
+        table.add_row(
+            group.title,
+            str(len(records)),
+            f"{geometric_mean(nchw):.2f} (goal {group.goal_nchw:g})",
+            f"{min(nchw):.2f}",
+            f"{geometric_mean(map(same_layout, records)):.2f}",
+            f"{geometric_mean(best):.2f} (goal {group.goal_best:g})",
+            f"{min(best):.2f}",
+        )
+    console.print(table)
+    cases = Table(title="us a call")
+    names = ("pyconv-nchw", "pyconv-nhwc", "torch-nchw", "torch-nhwc", "onnxruntime")
+    for name in ("operation", "case", *names):
+        cases.add_column(name)
+    for key, records in report["groups"].items():
+        for record in records:
+            times = record["contenders"]
+            cells = [
+                f"{1e6 * times[name]['round']:.0f}"
+                if "round" in times.get(name, {})
+                else times.get(name, {}).get("not_timed", "-")
+                for name in names
+            ]
+            cases.add_row(key, record["case"], *cells)
+    console.print(cases)
+
+
+def main(arguments: list[str]) -> int:
+    """Measure the groups asked for, or print what is there."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", 1)[0])
+    parser.add_argument("--threads", type=int, default=machine.available_cores())
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--turn-seconds", type=float, default=0.03)
+    parser.add_argument("--group", action="append", choices=tuple(GROUPS))
+    parser.add_argument("--table", action="store_true", help="print what is there")
+    parser.add_argument("--out", type=Path, default=None)
+    options = parser.parse_args(arguments)
+    stem = f"operations-threads{options.threads}.json"
+    path = options.out or machine.results_folder() / stem
+    report = json.loads(path.read_text()) if path.exists() else {"groups": {}}
+    console = Console(width=170 if not sys.stdout.isatty() else None)
+    if not options.table:
+        torch.set_num_threads(options.threads)
+        pc.set_num_threads(options.threads)
+        budget = Budget(options.rounds, options.turn_seconds)
+        wanted = options.group or list(GROUPS)
+        chosen = [c for c in (*pools(), *convolutions()) if c.group in wanted]
+        found: dict[str, list[Any]] = {key: [] for key in wanted}
+        with progress_bar(console) as progress:
+            task = progress.add_task("operations", total=len(chosen))
+            for case in chosen:
+                progress.update(task, description=f"{case.group} {case.name}")
+                found[case.group].append(measure(case, options.threads, budget))
+                progress.advance(task)
+        report["machine"] = machine.describe()
+        report["groups"].update({key: found[key] for key in wanted})
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(rounded(report), indent=1) + "\n")
+    show(report, console)
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main(sys.argv[1:]))
