@@ -225,6 +225,35 @@ def pool_remember(
     out: object,
     /,
 ) -> None: ...
+def weight_cached(
+    rank: object,
+    x: object,
+    weight_size: object,
+    grad: object,
+    stride: object,
+    padding: object,
+    dilation: object,
+    groups: object,
+    layout: object,
+    algorithm: object,
+    out: object,
+    /,
+) -> _Array | None: ...
+def weight_remember(
+    plan: WeightPlan,
+    out_shape: tuple[int, ...],
+    out_order: tuple[int, ...] | None,
+    /,
+    *arguments: object,
+) -> None: ...
+def pool_grad_cached(*arguments: object) -> _Array | None: ...
+def pool_grad_remember(
+    plan: PoolGradPlan,
+    out_shape: tuple[int, ...],
+    out_order: tuple[int, ...] | None,
+    /,
+    *arguments: object,
+) -> None: ...
 def set_fast_path(enabled: bool) -> None: ...
 def fast_path_info() -> _FastPath: ...
 def clear_fast_path() -> None: ...

@@ -94,6 +94,9 @@ def _of_integers(model: Any) -> np.ndarray[Any, Any]:
 def prepare(
     name: str,
     grad_output: Any,
+    indices: Any,
+    x: Any,
+    y: Any,
     input_size: Any = None,
     kernel_size: Any = None,
     stride: Any = None,
@@ -102,19 +105,16 @@ def prepare(
     ceil_mode: Any = False,
     count_include_pad: Any = True,
     divisor_override: Any = None,
+    norm_type: Any = None,
     *,
     grad_name: str = "grad_output",
-    indices: Any = None,
-    norm_type: Any = None,
-    x: Any = None,
-    y: Any = None,
     layout: Any = "NCHW",
     algorithm: Any = "auto",
     out: Any = None,
 ) -> Call:
     """Read a gradient's arguments; `name` is the pooling's, or max_unpool's.
 
-    A maximum has indices, a norm x (whose shape is input_size) and the result y.
+    A maximum has indices, a norm x (whose shape input_size is) and the result y.
     """
     kind, rank = ("unpool", int(name[-2])) if "unpool" in name else POOLS[name]
     grad = check_array(grad_name, grad_output)
@@ -125,9 +125,7 @@ def prepare(
         dtype = result_dtype(grad, pooled)
     road = Road(dtype)
     grads = axes.view(grad)
-    size = sizes_of(
-        "input_size", input_size if pooled is None else pooled.shape, grad.ndim
-    )
+    size = sizes_of("input_size", input_size, grad.ndim)
     extents = size[-rank - 1 : -1] if axes.channels_last else size[-rank:]
     shape = axes.shape(grads.shape[0], grads.shape[1], extents)
     if grads.shape[1] == 0 or 0 in extents or shape != size:

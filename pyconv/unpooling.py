@@ -51,9 +51,11 @@ def _unpool(
     call = prepare(
         f"max_unpool{rank}d",
         x,
+        indices,
+        None,
+        None,
         axes.shape(seen.shape[0], seen.shape[1], extents),
         grad_name="x",
-        indices=indices,
         layout=layout,
         algorithm=algorithm,
         out=out,

@@ -1,9 +1,12 @@
 // The chapters of the module, one register_*.cpp each.
 #pragma once
 
+#include "bindings/fast_call.hpp"
+
 #include <pybind11/pybind11.h>
 
 #include <cstring>
+#include <memory>
 #include <stdexcept>
 #include <string>
 #include <string_view>
@@ -151,5 +154,33 @@ void check_array(
     const pybind11::handle& argument,
     int type_number,
     long long count);
+
+// The body of a METH_FASTCALL function that remembers a Plan: plan, shape and order of
+// the result, then the `arguments` raw arguments of the call.
+template <class Plan>
+PyObject* remember_plan(
+    const char* name,
+    std::uint64_t operation,
+    std::size_t arguments,
+    PyObject* const* values,
+    Py_ssize_t count) {
+    if (!check_count(name, count, static_cast<Py_ssize_t>(3 + arguments))) {
+        return nullptr;
+    }
+    try {
+        auto plan = pybind11::handle(values[0]).cast<std::shared_ptr<Plan>>();
+        const Arguments given(values + 3, arguments);
+        if (!remember_call(operation, std::move(plan), values[1], values[2], given)) {
+            return nullptr;
+        }
+    } catch (const pybind11::cast_error&) {
+        PyErr_Format(PyExc_TypeError, "%s takes a plan of its own operation", name);
+        return nullptr;
+    } catch (...) {
+        set_python_error(std::current_exception());
+        return nullptr;
+    }
+    Py_RETURN_NONE;
+}
 
 } // namespace pyconv::bindings

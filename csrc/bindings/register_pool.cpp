@@ -99,23 +99,7 @@ PyObject* cached(PyObject*, PyObject* const* values, Py_ssize_t count) {
 }
 
 PyObject* remember(PyObject*, PyObject* const* values, Py_ssize_t count) {
-    if (!check_count("pool_remember", count, 3 + COUNT)) {
-        return nullptr;
-    }
-    try {
-        auto plan = py::handle(values[0]).cast<std::shared_ptr<PoolPlan>>();
-        const Arguments given(values + 3, COUNT);
-        if (!remember_call(OPERATION, std::move(plan), values[1], values[2], given)) {
-            return nullptr;
-        }
-    } catch (const py::cast_error&) {
-        PyErr_SetString(PyExc_TypeError, "plan must be a PoolPlan");
-        return nullptr;
-    } catch (...) {
-        set_python_error(std::current_exception());
-        return nullptr;
-    }
-    Py_RETURN_NONE;
+    return remember_plan<PoolPlan>("pool_remember", OPERATION, COUNT, values, count);
 }
 
 PyMethodDef fast_functions[] = {

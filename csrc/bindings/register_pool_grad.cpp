@@ -17,6 +17,18 @@ namespace py = pybind11;
 namespace pyconv::bindings {
 namespace {
 
+constexpr std::uint64_t OPERATION = 4; // of the call cache's keys
+
+// Positions in a fast call.
+enum Argument : std::size_t {
+    GRAD = 1,
+    INDICES = 2,
+    X = 3,
+    Y = 4,
+    OUT = 16,
+    COUNT = 17,
+};
+
 py::list candidates(const py::bytes& record) {
     const auto problem = problem_of<PoolProblem>(record);
     py::list found;
@@ -70,6 +82,54 @@ void run(
     }
 }
 
+PyObject* cached(PyObject*, PyObject* const* values, Py_ssize_t count) {
+    if (!check_count("pool_grad_cached", count, COUNT)) {
+        return nullptr;
+    }
+    const Arguments given(values, COUNT);
+    const CachedCall* call =
+        find_call(OPERATION, given, {given[GRAD], given[INDICES], given[X], given[Y]});
+    if (call == nullptr) {
+        Py_RETURN_NONE;
+    }
+    // Our own share of the plan: another thread may evict the entry while we run.
+    const auto plan = std::static_pointer_cast<const PoolGradPlan>(call->plan);
+    PyObject* result =
+        output_of(*call, given[OUT], type_number_of(plan->problem.dtype));
+    if (result == nullptr) {
+        return nullptr;
+    }
+    const PoolGradTensors tensors{
+        .grad = data_of(given[GRAD]),
+        .indices = static_cast<int64*>(data_of(given[INDICES])),
+        .x = data_of(given[X]),
+        .y = data_of(given[Y]),
+        .dx = data_of(result),
+    };
+    if (!run_released([&] { plan->algorithm->run(*plan, tensors); })) {
+        Py_DECREF(result);
+        return nullptr;
+    }
+    return result;
+}
+
+PyObject* remember(PyObject*, PyObject* const* values, Py_ssize_t count) {
+    return remember_plan<PoolGradPlan>(
+        "pool_grad_remember", OPERATION, COUNT, values, count);
+}
+
+PyMethodDef fast_functions[] = {
+    {"pool_grad_cached",
+     as_method(cached),
+     METH_FASTCALL,
+     "Run a pooling's gradient whose plan is remembered; None when it is not."},
+    {"pool_grad_remember",
+     as_method(remember),
+     METH_FASTCALL,
+     "Remember a plan for exactly these arguments."},
+    {nullptr, nullptr, 0, nullptr},
+};
+
 } // namespace
 
 void register_pool_grad(py::module_& module) {
@@ -97,6 +157,9 @@ void register_pool_grad(py::module_& module) {
         py::arg("x").none(true),
         py::arg("y").none(true),
         py::arg("dx"));
+    if (PyModule_AddFunctions(module.ptr(), fast_functions) < 0) {
+        throw py::error_already_set();
+    }
 }
 
 } // namespace pyconv::bindings

@@ -17,6 +17,11 @@ namespace py = pybind11;
 namespace pyconv::bindings {
 namespace {
 
+constexpr std::uint64_t OPERATION = 3; // of the call cache's keys
+
+// Positions in a fast call.
+enum Argument : std::size_t { X = 1, GRAD = 3, OUT = 10, COUNT = 11 };
+
 py::list candidates(const py::bytes& record) {
     const auto problem = problem_of<ConvProblem>(record);
     py::list found;
@@ -60,6 +65,51 @@ void run(
     }
 }
 
+PyObject* cached(PyObject*, PyObject* const* values, Py_ssize_t count) {
+    if (!check_count("weight_cached", count, COUNT)) {
+        return nullptr;
+    }
+    const Arguments given(values, COUNT);
+    const CachedCall* call = find_call(OPERATION, given, {given[X], given[GRAD]});
+    if (call == nullptr) {
+        Py_RETURN_NONE;
+    }
+    // Our own share of the plan: another thread may evict the entry while we run.
+    const auto plan = std::static_pointer_cast<const WeightPlan>(call->plan);
+    PyObject* result =
+        output_of(*call, given[OUT], type_number_of(plan->problem.dtype));
+    if (result == nullptr) {
+        return nullptr;
+    }
+    const WeightTensors tensors{
+        .x = data_of(given[X]),
+        .grad = data_of(given[GRAD]),
+        .weight = data_of(result),
+    };
+    if (!run_released([&] { plan->algorithm->run(*plan, tensors); })) {
+        Py_DECREF(result);
+        return nullptr;
+    }
+    return result;
+}
+
+PyObject* remember(PyObject*, PyObject* const* values, Py_ssize_t count) {
+    return remember_plan<WeightPlan>(
+        "weight_remember", OPERATION, COUNT, values, count);
+}
+
+PyMethodDef fast_functions[] = {
+    {"weight_cached",
+     as_method(cached),
+     METH_FASTCALL,
+     "Run a weight gradient whose plan is remembered; None when it is not."},
+    {"weight_remember",
+     as_method(remember),
+     METH_FASTCALL,
+     "Remember a plan for exactly these arguments."},
+    {nullptr, nullptr, 0, nullptr},
+};
+
 } // namespace
 
 void register_weight(py::module_& module) {
@@ -85,6 +135,9 @@ void register_weight(py::module_& module) {
         py::arg("x"),
         py::arg("grad"),
         py::arg("weight"));
+    if (PyModule_AddFunctions(module.ptr(), fast_functions) < 0) {
+        throw py::error_already_set();
+    }
 }
 
 } // namespace pyconv::bindings

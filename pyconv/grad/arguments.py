@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from pyconv import pool_grad_arguments, weight_arguments
+from pyconv import _core, pool_grad_arguments, weight_arguments
 from pyconv.adjoint import Geometry, adjoint, check_channels
 from pyconv.arrays import Array, check_array, read_layout
 from pyconv.errors import ShapeError
@@ -67,10 +67,23 @@ def of_input(
     return adjoint("grad_output", rank, grad, weight, geometry, layout=layout, **more)
 
 
-def of_weight(rank: int, *arguments: Any, **more: Any) -> Any:
-    """Read, plan and run a weight gradient."""
-    call = weight_arguments.prepare(rank, *arguments, **more)
-    return run_weight(call, call.choose())
+def of_weight(*raw: Any) -> Any:
+    """Take the short road if the raw arguments are known, else read, plan and run.
+
+    `raw` are the rank, prepare()'s positional arguments, layout, algorithm and out.
+    """
+    result = _core.weight_cached(*raw)
+    if result is not None:
+        return result
+    *arguments, layout, algorithm, out = raw
+    call = weight_arguments.prepare(
+        *arguments, layout=layout, algorithm=algorithm, out=out
+    )
+    choice = call.choose()
+    result = run_weight(call, choice)
+    if call.cacheable:
+        _core.weight_remember(choice.plan, call.shape, call.order, *raw)
+    return result
 
 
 def of_bias(rank: int, grad_output: Any, layout: Any) -> Array:
@@ -84,7 +97,21 @@ def of_bias(rank: int, grad_output: Any, layout: Any) -> Array:
     return total
 
 
-def of_pooling(name: str, grad_output: Any, *arguments: Any, **given: Any) -> Any:
-    """Read, plan and run the gradient of a pooling."""
-    call = pool_grad_arguments.prepare(name, grad_output, *arguments, **given)
-    return run_pool_grad(call, call.choose())
+def of_pooling(*raw: Any) -> Any:
+    """Take the short road if the raw arguments are known, else read, plan and run.
+
+    `raw` are the pooling's name, prepare()'s positional arguments, layout, algorithm
+    and out.
+    """
+    result = _core.pool_grad_cached(*raw)
+    if result is not None:
+        return result
+    *arguments, layout, algorithm, out = raw
+    call = pool_grad_arguments.prepare(
+        *arguments, layout=layout, algorithm=algorithm, out=out
+    )
+    choice = call.choose()
+    result = run_pool_grad(call, choice)
+    if call.cacheable:
+        _core.pool_grad_remember(choice.plan, call.shape, call.order, *raw)
+    return result

@@ -74,8 +74,8 @@ def conv1d_weight(
     (4, 2, 3)
     """
     window = (stride, padding, dilation, groups)
-    how = {"layout": layout, "algorithm": algorithm, "out": out}
-    return of_weight(1, x, weight_size, grad_output, *window, **how)
+    how = (layout, algorithm, out)
+    return of_weight(1, x, weight_size, grad_output, *window, *how)
 
 
 def conv1d_bias(grad_output: Any, *, layout: str = "NCHW") -> Any:
@@ -214,8 +214,8 @@ def conv2d_weight(
     (16, 8, 3, 3)
     """
     window = (stride, padding, dilation, groups)
-    how = {"layout": layout, "algorithm": algorithm, "out": out}
-    return of_weight(2, x, weight_size, grad_output, *window, **how)
+    how = (layout, algorithm, out)
+    return of_weight(2, x, weight_size, grad_output, *window, *how)
 
 
 def conv2d_bias(grad_output: Any, *, layout: str = "NCHW") -> Any:
@@ -296,8 +296,8 @@ def conv3d_weight(
     (4, 2, 2, 2, 2)
     """
     window = (stride, padding, dilation, groups)
-    how = {"layout": layout, "algorithm": algorithm, "out": out}
-    return of_weight(3, x, weight_size, grad_output, *window, **how)
+    how = (layout, algorithm, out)
+    return of_weight(3, x, weight_size, grad_output, *window, *how)
 
 
 def conv3d_bias(grad_output: Any, *, layout: str = "NCHW") -> Any:

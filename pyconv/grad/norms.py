@@ -133,15 +133,7 @@ def _of_norm(
             dilation=dilation,
             layout=layout,
         )
-    return of_pooling(
-        f"lp_pool{rank}d",
-        grad_output,
-        None,
-        *window,
-        norm_type=norm_type,
-        x=x,
-        y=y,
-        layout=layout,
-        algorithm=algorithm,
-        out=out,
-    )
+    given = (grad_output, None, x, y, getattr(x, "shape", None))
+    rules = (True, None, norm_type)
+    how = (layout, algorithm, out)
+    return of_pooling(f"lp_pool{rank}d", *given, *window, *rules, *how)

@@ -35,15 +35,11 @@ def max_pool1d(
 
     As `pyconv.grad.max_pool2d`, with one spatial axis.
     """
-    return of_pooling(
-        "max_pool1d",
-        grad_output,
-        indices=indices,
-        input_size=input_size,
-        layout=layout,
-        algorithm=algorithm,
-        out=out,
-    )
+    window = (None, None, 0, 1, False)
+    rules = (True, None, None)
+    how = (layout, algorithm, out)
+    given = (grad_output, indices, None, None, input_size)
+    return of_pooling("max_pool1d", *given, *window, *rules, *how)
 
 
 def max_pool2d(
@@ -92,15 +88,11 @@ def max_pool2d(
     >>> pc.grad.max_pool2d(np.ones_like(y), indices, x.shape)[0, 0, 1]
     array([0., 1., 0., 1.])
     """
-    return of_pooling(
-        "max_pool2d",
-        grad_output,
-        indices=indices,
-        input_size=input_size,
-        layout=layout,
-        algorithm=algorithm,
-        out=out,
-    )
+    window = (None, None, 0, 1, False)
+    rules = (True, None, None)
+    how = (layout, algorithm, out)
+    given = (grad_output, indices, None, None, input_size)
+    return of_pooling("max_pool2d", *given, *window, *rules, *how)
 
 
 def max_pool3d(
@@ -116,15 +108,11 @@ def max_pool3d(
 
     As `pyconv.grad.max_pool2d`, with three spatial axes.
     """
-    return of_pooling(
-        "max_pool3d",
-        grad_output,
-        indices=indices,
-        input_size=input_size,
-        layout=layout,
-        algorithm=algorithm,
-        out=out,
-    )
+    window = (None, None, 0, 1, False)
+    rules = (True, None, None)
+    how = (layout, algorithm, out)
+    given = (grad_output, indices, None, None, input_size)
+    return of_pooling("max_pool3d", *given, *window, *rules, *how)
 
 
 def adaptive_max_pool1d(
@@ -189,9 +177,10 @@ def avg_pool1d(
     As `pyconv.grad.avg_pool2d`, with one spatial axis.
     """
     window = (kernel_size, stride, padding, dilation, ceil_mode)
-    rules = (count_include_pad, divisor_override)
-    how = {"layout": layout, "algorithm": algorithm, "out": out}
-    return of_pooling("avg_pool1d", grad_output, input_size, *window, *rules, **how)
+    rules = (count_include_pad, divisor_override, None)
+    how = (layout, algorithm, out)
+    given = (grad_output, None, None, None, input_size)
+    return of_pooling("avg_pool1d", *given, *window, *rules, *how)
 
 
 def avg_pool2d(
@@ -240,9 +229,10 @@ def avg_pool2d(
     array([0.25, 0.25, 0.25, 0.25])
     """
     window = (kernel_size, stride, padding, dilation, ceil_mode)
-    rules = (count_include_pad, divisor_override)
-    how = {"layout": layout, "algorithm": algorithm, "out": out}
-    return of_pooling("avg_pool2d", grad_output, input_size, *window, *rules, **how)
+    rules = (count_include_pad, divisor_override, None)
+    how = (layout, algorithm, out)
+    given = (grad_output, None, None, None, input_size)
+    return of_pooling("avg_pool2d", *given, *window, *rules, *how)
 
 
 def avg_pool3d(
@@ -265,9 +255,10 @@ def avg_pool3d(
     As `pyconv.grad.avg_pool2d`, with three spatial axes.
     """
     window = (kernel_size, stride, padding, dilation, ceil_mode)
-    rules = (count_include_pad, divisor_override)
-    how = {"layout": layout, "algorithm": algorithm, "out": out}
-    return of_pooling("avg_pool3d", grad_output, input_size, *window, *rules, **how)
+    rules = (count_include_pad, divisor_override, None)
+    how = (layout, algorithm, out)
+    given = (grad_output, None, None, None, input_size)
+    return of_pooling("avg_pool3d", *given, *window, *rules, *how)
 
 
 def adaptive_avg_pool1d(
@@ -282,8 +273,11 @@ def adaptive_avg_pool1d(
 
     As `pyconv.grad.adaptive_avg_pool2d`, with one spatial axis.
     """
-    how = {"layout": layout, "algorithm": algorithm, "out": out}
-    return of_pooling("adaptive_avg_pool1d", grad_output, input_size, **how)
+    window = (None, None, 0, 1, False)
+    rules = (True, None, None)
+    how = (layout, algorithm, out)
+    given = (grad_output, None, None, None, input_size)
+    return of_pooling("adaptive_avg_pool1d", *given, *window, *rules, *how)
 
 
 def adaptive_avg_pool2d(
@@ -314,8 +308,11 @@ def adaptive_avg_pool2d(
     TypeError, ShapeError, UnsupportedAlgorithm
         As `adaptive_avg_pool2d`.
     """
-    how = {"layout": layout, "algorithm": algorithm, "out": out}
-    return of_pooling("adaptive_avg_pool2d", grad_output, input_size, **how)
+    window = (None, None, 0, 1, False)
+    rules = (True, None, None)
+    how = (layout, algorithm, out)
+    given = (grad_output, None, None, None, input_size)
+    return of_pooling("adaptive_avg_pool2d", *given, *window, *rules, *how)
 
 
 def adaptive_avg_pool3d(
@@ -330,5 +327,8 @@ def adaptive_avg_pool3d(
 
     As `pyconv.grad.adaptive_avg_pool2d`, with three spatial axes.
     """
-    how = {"layout": layout, "algorithm": algorithm, "out": out}
-    return of_pooling("adaptive_avg_pool3d", grad_output, input_size, **how)
+    window = (None, None, 0, 1, False)
+    rules = (True, None, None)
+    how = (layout, algorithm, out)
+    given = (grad_output, None, None, None, input_size)
+    return of_pooling("adaptive_avg_pool3d", *given, *window, *rules, *how)

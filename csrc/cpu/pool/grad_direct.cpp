@@ -23,6 +23,17 @@ bool by_indices(const PoolProblem& problem) {
     return problem.kind == POOL_MAX || problem.kind == POOL_UNPOOL;
 }
 
+// That are scattered together: whole lines of memory, in enough parts to share.
+int64 scattered_channels(const PoolProblem& problem, const IsaTable& isa) {
+    if (!pool_channels_last(problem)) {
+        return 1;
+    }
+    const int64 lanes = lanes_of(problem, isa);
+    const int64 fair = ceil_div(problem.c * problem.n, POOL_PARTS);
+    return ceil_div(std::clamp(fair, lanes, std::max<int64>(problem.c, lanes)), lanes) *
+           lanes;
+}
+
 template <class T>
 void run_scatter(const PoolGradPlan& plan, const PoolGradTensors& tensors) {
     const PoolProblem& problem = plan.problem;
@@ -301,8 +312,10 @@ plan(const PoolProblem& problem, const IsaTable& isa, const Machine& host) {
                               ? PoolForm::TURNED
                               : pool_form(problem, isa, host, problem.input[2]);
     const bool scatters = by_indices(problem);
-    const bool alone = scatters ? !pool_channels_last(problem) : form == PoolForm::ROWS;
-    const int64 channels = alone ? 1 : pool_channels(problem, form, isa, host);
+    const int64 channels = scatters ? scattered_channels(problem, isa)
+                           : form == PoolForm::ROWS
+                               ? 1
+                               : pool_channels(problem, form, isa, host);
     const int64 norm = problem.kind == POOL_LP ? 2 : 1;
     const int64 scratch = form == PoolForm::TURNED && !scatters
                               ? norm * channel_bytes(problem) * channels
