@@ -24,6 +24,7 @@ from pyconv.control import (
 )
 from pyconv.convolution import conv1d, conv2d, conv3d
 from pyconv.errors import BackendUnavailable, ShapeError, UnsupportedAlgorithm
+from pyconv.folding import fold_batch_norm
 from pyconv.inspection import Explanation, Info, explain, info
 from pyconv.layers import Conv1d, Conv2d, Conv3d
 from pyconv.pooling import (
@@ -74,6 +75,7 @@ __all__ = [
     "device",
     "empty_output_pool",
     "explain",
+    "fold_batch_norm",
     "get_num_threads",
     "global_avg_pool",
     "global_max_pool",

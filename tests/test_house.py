@@ -27,6 +27,7 @@ PUBLIC = (
     "pooling",
     "adaptive_pooling",
     "unpooling",
+    "folding",
     "signal",
     "ndimage",
 )
