@@ -24,7 +24,10 @@ from pyconv.cpu import CPU
 TABLE = "<!-- what works: written by python -m benchmarks.readme --write -->"
 EXPLAIN = "<!-- explain: written by python -m benchmarks.readme --write -->"
 PERFORMANCE = "<!-- performance: written by python -m benchmarks.readme --write -->"
+UNDER = "<!-- under: written by python -m benchmarks.readme --write -->"
 END = "<!-- end -->"
+
+FIXED = (TABLE, PERFORMANCE)
 
 # Whose versions a figure names.
 PEERS = ("torch", "onnxruntime", "ncnn", "opencv-python-headless", "scipy")
@@ -63,9 +66,9 @@ def explained() -> str:
     return f"```\n{pc.explain(pc.conv2d, x, w, padding=1)}\n```"
 
 
-def performance() -> str:
-    """The suites' figures, machine by machine; a sentence where there are none."""
-    parts = []
+def recorded() -> list[dict[str, standing.Report]]:
+    """The suites' reports, machine by machine, each by its number of threads."""
+    folders = []
     for folder in sorted((ROOT / "benchmarks" / "results").iterdir()):
         reports = {
             "1 thread" if threads == 1 else f"{threads} threads": standing.load(path)
@@ -75,8 +78,38 @@ def performance() -> str:
             )
         }
         if reports:
-            parts.append(f"{measured_on(reports)}\n\n{standing.markdown(reports)}")
+            folders.append(reports)
+    return folders
+
+
+def performance() -> str:
+    """The suites' figures, machine by machine; a sentence where there are none."""
+    parts = [
+        f"{measured_on(reports)}\n\n{standing.markdown(reports)}"
+        for reports in recorded()
+    ]
     return "\n\n".join(parts) or "No figures are recorded yet: `make bench` makes them."
+
+
+def under() -> str:
+    """Every case under its goal, as a table for each machine."""
+    parts = []
+    for reports in recorded():
+        rows = [
+            "| suite | threads | case | ratio | goal | pyconv | peer |",
+            "|---|--:|---|--:|--:|---|---|",
+        ]
+        for column, report in reports.items():
+            rows += [
+                f"| {one.title} | {column.split()[0]} | {case.name} | {case.ratio:.2f} | "
+                f"{one.goal.least:g} | {case.algorithm}, {1e3 * case.ours_seconds:.3g} ms, "
+                f"{case.gflops:.0f} GFLOP/s | {case.peer}, "
+                f"{1e3 * case.peer_seconds:.3g} ms |"
+                for one in standing.standings(report)
+                for case in one.under
+            ]
+        parts.append(f"{measured_on(reports)}\n\n" + "\n".join(rows))
+    return "\n\n".join(parts)
 
 
 def measured_on(reports: dict[str, standing.Report]) -> str:
@@ -120,15 +153,19 @@ def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", 1)[0])
     parser.add_argument("--write", action="store_true")
     options = parser.parse_args(arguments)
-    path = ROOT / "README.md"
-    text = path.read_text()
-    figures = performance()
+    readme, page = ROOT / "README.md", ROOT / "docs" / "shortfalls.md"
+    parts = {TABLE: table(), EXPLAIN: explained(), PERFORMANCE: performance()}
     if options.write:
-        text = put(put(text, TABLE, table()), EXPLAIN, explained())
-        path.write_text(put(text, PERFORMANCE, figures))
+        text = readme.read_text()
+        for marker, part in parts.items():
+            text = put(text, marker, part)
+        readme.write_text(text)
+        page.write_text(put(page.read_text(), UNDER, under()))
         return 0
-    if between(text, TABLE) != table() or between(text, PERFORMANCE) != figures:
-        print("README.md differs: run python -m benchmarks.readme --write")
+    # What explain() prints differs from machine to machine.
+    found = [between(readme.read_text(), name) == parts[name] for name in FIXED]
+    if not (all(found) and between(page.read_text(), UNDER) == under()):
+        print("README.md or docs/shortfalls.md differs: run it again with --write")
         return 1
     return 0
 

@@ -15,7 +15,7 @@ import pyconv as pc
 ROOT = Path(__file__).resolve().parent.parent
 MODULES = sorted(
     module.name
-    for module in pkgutil.iter_modules(pc.__path__, "pyconv.")
+    for module in pkgutil.walk_packages(pc.__path__, "pyconv.")
     if module.name not in ("pyconv.__main__", "pyconv._core")
 )
 
@@ -28,7 +28,7 @@ def test_examples_in_docstrings(name: str) -> None:
 
 def test_the_readme_names_every_algorithm() -> None:
     text = (ROOT / "README.md").read_text(encoding="ascii")
-    for operation in ("conv", "pool"):
+    for operation in ("conv", "conv_weight", "pool", "pool_grad"):
         for name in pc.algorithms(operation):
             assert f"| `{name}` |" in text, "run python -m benchmarks.readme --write"
 
