@@ -1,5 +1,6 @@
-// Packing weights: a matrix transpose where filters are contiguous, else a block of
-// source elements at a time.
+// Packing weights: a matrix transpose where filters are contiguous, one for each
+// channel where filters are neighbours (the weights of an input gradient), else a block
+// of source elements at a time.
 #include "cpu/conv/filter_panels.hpp"
 
 #include "core/memory.hpp"
@@ -131,6 +132,104 @@ void turn_filters(
     }
 }
 
+// Where a window's taps are neighbours in memory, in their order or in reverse: the
+// step from one to the next, 1 or -1; 0 where they are not.
+int64 tap_step(const ConvProblem& problem) {
+    int64 step = 0;
+    int64 expected = 1;
+    for (int axis = 2; axis >= 0; --axis) {
+        const int64 pitch = problem.w_pitch[2 + axis];
+        if (problem.kernel[axis] > 1) {
+            if ((pitch != expected || step < 0) && (pitch != -expected || step > 0)) {
+                return 0;
+            }
+            step = pitch > 0 ? 1 : -1;
+        }
+        expected *= problem.kernel[axis];
+    }
+    return step == 0 ? 1 : step;
+}
+
+// The taps of a window turned: from the matrix [row][tap], rows row_pitch apart, to
+// lines, one a tap, line_pitch apart. `step` is tap_step's.
+template <class T>
+void turn_window(
+    const Kernels<T>& kernels,
+    int64 taps,
+    int64 step,
+    const T* from,
+    int64 row_pitch,
+    int64 rows,
+    T* to,
+    int64 line_pitch) {
+    if (step < 0) {
+        from -= taps - 1;
+        to += (taps - 1) * line_pitch;
+        line_pitch = -line_pitch;
+    }
+    kernels.transpose(from, row_pitch, rows, taps, to, line_pitch);
+}
+
+// Filters that are neighbours: of one tap and channel they are a line of the panel as
+// they lie, or of one channel a matrix [filter][tap] to be turned.
+template <class T>
+bool turn_channels(
+    const ConvProblem& problem,
+    const Kernels<T>& kernels,
+    const T* weight,
+    int64 count,
+    int64 width,
+    T* panel) {
+    const int64 taps = volume(problem.kernel);
+    const int64 channels = problem.c / problem.groups;
+    if (problem.w_pitch[0] == 1) {
+        Pixel tap(problem.kernel, 0);
+        for (int64 i = 0; i < taps; ++i, tap.advance(problem.kernel)) {
+            kernels.copy_lines(
+                {.from = weight + tap.offset(problem.w_pitch),
+                 .from_pitch = problem.w_pitch[1],
+                 .from_step = 1,
+                 .lines = channels,
+                 .count = count,
+                 .to = panel + i * channels * width,
+                 .to_pitch = width});
+        }
+        return true;
+    }
+    const int64 step = tap_step(problem);
+    if (step == 0) {
+        return false;
+    }
+    ScratchFrame frame;
+    T* block = frame.take<T>(std::min(CHANNELS, channels) * taps * width);
+    for (int64 first = 0; first < channels; first += CHANNELS) {
+        const int64 some = std::min(CHANNELS, channels - first);
+        for (int64 c = 0; c < some; ++c) {
+            turn_window(
+                kernels,
+                taps,
+                step,
+                weight + (first + c) * problem.w_pitch[1],
+                problem.w_pitch[0],
+                count,
+                block + c * width,
+                some * width);
+        }
+        for (int64 tap = 0; tap < taps; ++tap) {
+            const T* lines = block + tap * some * width;
+            T* to = panel + (tap * channels + first) * width;
+            if (count == width) {
+                std::copy(lines, lines + some * width, to);
+                continue;
+            }
+            for (int64 c = 0; c < some; ++c) {
+                std::copy(lines + c * width, lines + c * width + count, to + c * width);
+            }
+        }
+    }
+    return true;
+}
+
 } // namespace
 
 bool filters_contiguous(const ConvProblem& problem) {
@@ -161,7 +260,7 @@ void pack_filter_panel(
     }
     if (filters_contiguous(problem)) {
         turn_filters(problem, kernels, from, count, shape.width, packed);
-    } else {
+    } else if (!turn_channels(problem, kernels, from, count, shape.width, packed)) {
         scatter_filters(problem, from, count, {shape.width, 1}, packed);
     }
 }
@@ -200,17 +299,31 @@ void pack_filter_rows(
     const int64 taps = volume(problem.kernel);
     const int64 pitch = patch_row_pitch(depth);
     const T* from = weight + first * problem.w_pitch[0];
-    if (!filters_contiguous(problem)) {
+    const int64 channels = depth / taps;
+    if (taps == 1 && problem.w_pitch[0] == 1) {
+        kernels.transpose(from, problem.w_pitch[1], channels, count, rows, pitch);
+        return;
+    }
+    const int64 step = tap_step(problem);
+    if (step == 0 || (taps == 1 && problem.w_pitch[1] != 1)) {
         scatter_filters(problem, from, count, {1, pitch}, rows);
         return;
     }
     for (int64 i = 0; i < count; ++i) {
         const T* filter = from + i * problem.w_pitch[0];
+        T* row = rows + i * pitch;
         if (taps == 1) {
-            std::copy(filter, filter + depth, rows + i * pitch);
+            std::copy(filter, filter + depth, row);
         } else {
-            const int64 channels = depth / taps;
-            kernels.transpose(filter, taps, channels, taps, rows + i * pitch, channels);
+            turn_window(
+                kernels,
+                taps,
+                step,
+                filter,
+                problem.w_pitch[1],
+                channels,
+                row,
+                channels);
         }
     }
 }

@@ -1,4 +1,4 @@
-// Turning a matrix: whole blocks of LANES x LANES in registers, edges one by one.
+// Turning a matrix: blocks of LANES x LANES in registers, the last rows one by one.
 //
 // The idea: interleaving row i with row i + LANES / 2, log2(LANES) times over, is the
 // transpose (a perfect shuffle of the index bits at each step). Every step is LANES
@@ -58,7 +58,7 @@ inline __attribute__((always_inline)) void transpose_block(V (&block)[LANES]) {
     }
 }
 
-// At most LANES rows and columns, at least one of them fewer.
+// Fewer rows than LANES, at most LANES columns.
 template <class T>
 void transpose_edge(
     const T* from, int64 from_pitch, int64 rows, int64 columns, T* to, int64 to_pitch) {
@@ -72,12 +72,27 @@ void transpose_edge(
     }
     transpose_block(block);
     for (int64 j = 0; j < columns; ++j) {
-        T* row = to + j * to_pitch;
-        if (rows == LANES) {
-            *reinterpret_cast<Unaligned*>(row) = block[j];
-        } else {
-            store_partial(row, block[j], rows);
+        store_partial(to + j * to_pitch, block[j], rows);
+    }
+}
+
+// LANES rows of fewer columns, a window's taps: in registers all the way.
+template <class T>
+void transpose_narrow(
+    const T* from, int64 from_pitch, int64 columns, T* to, int64 to_pitch) {
+    constexpr int LANES = Simd<T>::LANES;
+    typename Simd<T>::Vector block[LANES];
+    PYCONV_UNROLL
+    for (int k = 0; k < LANES; ++k) {
+        block[k] = load_partial(from + k * from_pitch, columns);
+    }
+    transpose_block(block);
+    PYCONV_UNROLL
+    for (int k = 0; k < LANES; ++k) {
+        if (k == columns) {
+            return;
         }
+        *reinterpret_cast<typename Simd<T>::Unaligned*>(to + k * to_pitch) = block[k];
     }
 }
 
@@ -92,7 +107,11 @@ void transpose(
             T* target = to + j * to_pitch + i;
             const int64 high = rows - i < LANES ? rows - i : LANES;
             const int64 wide = columns - j < LANES ? columns - j : LANES;
-            if (high < LANES || wide < LANES) {
+            if (high == LANES && wide < LANES) {
+                transpose_narrow(source, from_pitch, wide, target, to_pitch);
+                continue;
+            }
+            if (high < LANES) {
                 transpose_edge(source, from_pitch, high, wide, target, to_pitch);
                 continue;
             }
