@@ -10,6 +10,7 @@ phase, and Winograd).
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import product
 from math import gcd
@@ -27,14 +28,12 @@ from pyconv.arrays import (
     stored_channels_last,
 )
 from pyconv.backends import backend_for
-from pyconv.convolution import conv1d, conv2d, conv3d
 from pyconv.cpu import CPU
 from pyconv.errors import ShapeError
 from pyconv.parameters import Pair, check_size
+from pyconv.phases import phases_plan, run_phase
 
 __all__ = ["Geometry", "adjoint", "check_channels"]
-
-_CONVOLUTIONS = {1: conv1d, 2: conv2d, 3: conv3d}
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,10 +149,12 @@ def adjoint(
     algorithm: str = "auto",
     accuracy: str = "default",
     out: Any = None,
+    remember: Callable[[Any, tuple[int, ...], tuple[int, ...] | None], None],
 ) -> Array:
     """Return what each input pixel of a convolution receives from grad_output.
 
-    `name` is grad's, for errors. The epilogue is a convolution's.
+    `name` is grad's, for errors. The epilogue is a convolution's. `remember` is given
+    the plan, the result's shape and its order in memory, if nothing was copied.
     """
     axes = read_layout(layout, rank, grad, name)
     dtype = result_dtype(grad, weight)
@@ -171,9 +172,9 @@ def adjoint(
         check_out(out, shape, dtype, given)
         given["out"] = out
     backend, is_lent = backend_for(list(given.values()))
+    order = axes.order(stored_channels_last(seen, axes))
     result = out
     if result is None:
-        order = axes.order(stored_channels_last(seen, axes))
         result = (CPU if is_lent else backend).empty(shape, order, dtype, grad)
     if seen.shape[0] == 0:
         return result
@@ -190,7 +191,7 @@ def adjoint(
             strict=True,
         )
     ]
-    convolve = _CONVOLUTIONS[rank]
+    made = []
     for phases in product(*along):
         pixels = _spatial(axes, tuple(phase.pixels for phase in phases))
         target = result[pixels]
@@ -199,22 +200,24 @@ def adjoint(
             "activation": activation,
             "residual": None if residual is None else residual[pixels],
             "layout": layout,
-            "out": target,
         }
         if any(phase.source.stop == 0 for phase in phases):
             # No tap: the convolution of nothing, for its epilogue.
             zero = (CPU if is_lent else backend).empty((1,), None, dtype, grad)
             zero[...] = 0
-            convolve(
+            nothing = (
                 np.broadcast_to(zero, _one_channel(axes, target.shape)),
                 np.broadcast_to(zero, (channels, *(1,) * (rank + 1))),
-                **epilogue,
             )
+            made.append(run_phase(rank, *nothing, target, True, **epilogue))
             continue
         taps = (slice(None), slice(None), *(phase.taps for phase in phases))
-        convolve(
+        part = run_phase(
+            rank,
             grad[_spatial(axes, tuple(phase.source for phase in phases))],
             filters[taps],
+            target,
+            False,
             padding=tuple(phase.padding for phase in phases),
             dilation=tuple(phase.dilation for phase in phases),
             groups=geometry.groups,
@@ -222,6 +225,10 @@ def adjoint(
             accuracy=accuracy,
             **epilogue,
         )
+        made.append(part)
+    plan = phases_plan(made, grad, weight, filters, geometry.groups, result)
+    if plan is not None:
+        remember(plan, shape, order)
     return result
 
 

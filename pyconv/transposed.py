@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from pyconv import _core
 from pyconv.adjoint import Geometry, adjoint, check_channels
 from pyconv.arrays import check_array, read_layout
 from pyconv.errors import ShapeError
@@ -12,7 +13,17 @@ from pyconv.parameters import integer, paddings, per_axis
 __all__ = ["conv_transpose1d", "conv_transpose2d", "conv_transpose3d"]
 
 
-def _transposed(
+def _transposed(*raw: Any) -> Any:
+    """Take the short road if the raw arguments are known, else read them and run.
+
+    `raw` are the rank and conv_transpose2d's arguments in their order.
+    """
+    y = _core.transposed_cached(*raw)
+    return _read(raw, *raw) if y is None else y
+
+
+def _read(
+    raw: tuple[Any, ...],
     rank: int,
     x: Any,
     weight: Any,
@@ -23,7 +34,11 @@ def _transposed(
     groups: Any,
     dilation: Any,
     layout: Any,
-    **more: Any,
+    activation: Any,
+    residual: Any,
+    algorithm: Any,
+    accuracy: Any,
+    out: Any,
 ) -> Any:
     """Read the window, and compute the result's size."""
     x, weight = check_array("x", x), check_array("weight", weight)
@@ -60,7 +75,21 @@ def _transposed(
             f"- after + dilation * (k - 1) + output_padding + 1 = {extents}"
         )
     geometry = Geometry(extents, strides, pads, dilations, group_count)
-    return adjoint("x", rank, x, weight, geometry, bias=bias, layout=layout, **more)
+    return adjoint(
+        "x",
+        rank,
+        x,
+        weight,
+        geometry,
+        bias=bias,
+        layout=layout,
+        activation=activation,
+        residual=residual,
+        algorithm=algorithm,
+        accuracy=accuracy,
+        out=out,
+        remember=lambda *plan: _core.transposed_remember(*plan, *raw),
+    )
 
 
 def conv_transpose1d(
@@ -103,11 +132,11 @@ def conv_transpose1d(
         groups,
         dilation,
         layout,
-        activation=activation,
-        residual=residual,
-        algorithm=algorithm,
-        accuracy=accuracy,
-        out=out,
+        activation,
+        residual,
+        algorithm,
+        accuracy,
+        out,
     )
 
 
@@ -193,11 +222,11 @@ def conv_transpose2d(
         groups,
         dilation,
         layout,
-        activation=activation,
-        residual=residual,
-        algorithm=algorithm,
-        accuracy=accuracy,
-        out=out,
+        activation,
+        residual,
+        algorithm,
+        accuracy,
+        out,
     )
 
 
@@ -241,9 +270,9 @@ def conv_transpose3d(
         groups,
         dilation,
         layout,
-        activation=activation,
-        residual=residual,
-        algorithm=algorithm,
-        accuracy=accuracy,
-        out=out,
+        activation,
+        residual,
+        algorithm,
+        accuracy,
+        out,
     )

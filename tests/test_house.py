@@ -38,6 +38,7 @@ LEVELS: tuple[tuple[str, ...], ...] = (
     # Made of convolutions and poolings.
     ("transposed", "grad"),
     ("adjoint",),
+    ("phases",),
     PUBLIC,
     ("pool_calls",),
     ("pool_grad_arguments",),

@@ -16,7 +16,18 @@ from pyconv.running import run_pool_grad, run_weight
 __all__ = ["of_bias", "of_input", "of_pooling", "of_weight"]
 
 
-def of_input(
+def of_input(*raw: Any) -> Any:
+    """Take the short road if the raw arguments are known, else read them and run.
+
+    `raw` are the rank, input_size, weight, grad_output, the window, layout, algorithm,
+    accuracy and out.
+    """
+    result = _core.input_cached(*raw)
+    return _input(raw, *raw) if result is None else result
+
+
+def _input(
+    raw: tuple[Any, ...],
     rank: int,
     input_size: Any,
     weight: Any,
@@ -26,7 +37,9 @@ def of_input(
     dilation: Any,
     groups: Any,
     layout: Any,
-    **more: Any,
+    algorithm: Any,
+    accuracy: Any,
+    out: Any,
 ) -> Any:
     """Read the window, and check grad_output against the sizes it makes."""
     weight = check_array("weight", weight)
@@ -64,7 +77,18 @@ def of_input(
             f"(k - 1) - 1) / stride) + 1 = {output}, and its batch input_size's"
         )
     geometry = Geometry(extents, strides, pads, dilations, group_count)
-    return adjoint("grad_output", rank, grad, weight, geometry, layout=layout, **more)
+    return adjoint(
+        "grad_output",
+        rank,
+        grad,
+        weight,
+        geometry,
+        layout=layout,
+        algorithm=algorithm,
+        accuracy=accuracy,
+        out=out,
+        remember=lambda *plan: _core.input_remember(*plan, *raw),
+    )
 
 
 def of_weight(*raw: Any) -> Any:

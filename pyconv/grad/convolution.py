@@ -44,9 +44,9 @@ def conv1d_input(
     >>> pc.grad.conv1d_input((1, 2, 10), w, g).shape
     (1, 2, 10)
     """
-    window = (stride, padding, dilation, groups, layout)
-    how = {"algorithm": algorithm, "accuracy": accuracy, "out": out}
-    return of_input(1, input_size, weight, grad_output, *window, **how)
+    window = (stride, padding, dilation, groups)
+    how = (layout, algorithm, accuracy, out)
+    return of_input(1, input_size, weight, grad_output, *window, *how)
 
 
 def conv1d_weight(
@@ -154,9 +154,9 @@ def conv2d_input(
     >>> pc.grad.conv2d_input((1, 8, 28, 28), w, g, stride=2, padding=1).shape
     (1, 8, 28, 28)
     """
-    window = (stride, padding, dilation, groups, layout)
-    how = {"algorithm": algorithm, "accuracy": accuracy, "out": out}
-    return of_input(2, input_size, weight, grad_output, *window, **how)
+    window = (stride, padding, dilation, groups)
+    how = (layout, algorithm, accuracy, out)
+    return of_input(2, input_size, weight, grad_output, *window, *how)
 
 
 def conv2d_weight(
@@ -266,9 +266,9 @@ def conv3d_input(
     >>> pc.grad.conv3d_input((1, 2, 4, 5, 6), w, g).shape
     (1, 2, 4, 5, 6)
     """
-    window = (stride, padding, dilation, groups, layout)
-    how = {"algorithm": algorithm, "accuracy": accuracy, "out": out}
-    return of_input(3, input_size, weight, grad_output, *window, **how)
+    window = (stride, padding, dilation, groups)
+    how = (layout, algorithm, accuracy, out)
+    return of_input(3, input_size, weight, grad_output, *window, *how)
 
 
 def conv3d_weight(
