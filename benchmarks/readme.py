@@ -34,6 +34,7 @@ PEERS = ("torch", "onnxruntime", "ncnn", "opencv-python-headless", "scipy")
 
 CPU_OPERATIONS = {
     "conv1d, conv2d, conv3d": "conv",
+    "gradients of their inputs, conv_transpose1d to 3d": "conv_input",
     "gradients of their weights": "conv_weight",
     "pooling: max, average, Lp, adaptive, global, 1-D to 3-D": "pool",
     "gradients of pooling, max_unpool": "pool_grad",

@@ -5,15 +5,15 @@ h mod stride along each axis. All pixels of one phase receive from the same taps
 they receive is a convolution with stride 1: of grad_output, with those taps in reverse,
 into every stride-th pixel of the result. All of these are views; no zeros are inserted,
 and each phase takes whatever algorithm is quickest for it (3x3 with stride 1 has one
-phase, and Winograd).
+phase, and Winograd). Where all of them round as direct sums, the same sums may be taken
+in one piece instead, of algorithms("conv_input"), which stores the phases side by side.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from itertools import product
-from math import gcd
+from math import gcd, inf
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -30,24 +30,16 @@ from pyconv.arrays import (
 from pyconv.backends import backend_for
 from pyconv.cpu import CPU
 from pyconv.errors import ShapeError
+from pyconv.input_arguments import Geometry, prepare
 from pyconv.parameters import Pair, check_size
-from pyconv.phases import phases_plan, run_phase
+from pyconv.phases import Phase, direct_cost_us, phases_plan, run_phases
+from pyconv.running import run_input
 
 __all__ = ["Geometry", "adjoint", "check_channels"]
 
-
-@dataclass(frozen=True, slots=True)
-class Geometry:
-    """The convolution whose adjoint is taken, one entry for every spatial axis.
-
-    `extents` are those of its input, which is the adjoint's result.
-    """
-
-    extents: tuple[int, ...]
-    stride: tuple[int, ...]
-    padding: tuple[Pair, ...]
-    dilation: tuple[int, ...]
-    groups: int
+# What takes an adjoint in one piece instead of phase by phase.
+_WHOLE = frozenset(name for name, _ in CPU.algorithms("conv_input"))
+_WHOLE_DTYPES = ("float32", "float64")
 
 
 class _Phase(NamedTuple):
@@ -136,6 +128,7 @@ def _turned(weight: Array, groups: int) -> Array:
 
 
 def adjoint(
+    operation: str,
     name: str,
     rank: int,
     grad: Array,
@@ -153,8 +146,9 @@ def adjoint(
 ) -> Array:
     """Return what each input pixel of a convolution receives from grad_output.
 
-    `name` is grad's, for errors. The epilogue is a convolution's. `remember` is given
-    the plan, the result's shape and its order in memory, if nothing was copied.
+    `operation` is the public function, `name` grad's, for errors. The epilogue is a
+    convolution's. `remember` is given the plan, the result's shape and its order in
+    memory, if nothing was copied.
     """
     axes = read_layout(layout, rank, grad, name)
     dtype = result_dtype(grad, weight)
@@ -191,45 +185,79 @@ def adjoint(
             strict=True,
         )
     ]
-    made = []
-    for phases in product(*along):
-        pixels = _spatial(axes, tuple(phase.pixels for phase in phases))
-        target = result[pixels]
-        epilogue = {
-            "bias": bias,
-            "activation": activation,
-            "residual": None if residual is None else residual[pixels],
-            "layout": layout,
-        }
-        if any(phase.source.stop == 0 for phase in phases):
-            # No tap: the convolution of nothing, for its epilogue.
-            zero = (CPU if is_lent else backend).empty((1,), None, dtype, grad)
-            zero[...] = 0
-            nothing = (
-                np.broadcast_to(zero, _one_channel(axes, target.shape)),
-                np.broadcast_to(zero, (channels, *(1,) * (rank + 1))),
-            )
-            made.append(run_phase(rank, *nothing, target, True, **epilogue))
-            continue
-        taps = (slice(None), slice(None), *(phase.taps for phase in phases))
-        part = run_phase(
-            rank,
-            grad[_spatial(axes, tuple(phase.source for phase in phases))],
-            filters[taps],
-            target,
-            False,
-            padding=tuple(phase.padding for phase in phases),
-            dilation=tuple(phase.dilation for phase in phases),
-            groups=geometry.groups,
+    zero = (CPU if is_lent else backend).empty((1,), None, dtype, grad)
+    zero[...] = 0
+    epilogue = {"bias": bias, "activation": activation, "residual": residual}
+    how = {"algorithm": algorithm, "accuracy": accuracy, "groups": geometry.groups}
+    phases = [
+        _cut_out(
+            phase,
+            axes,
+            grad,
+            filters,
+            result,
+            zero,
+            {**epilogue, "layout": layout},
+            how,
+        )
+        for phase in product(*along)
+    ]
+    is_cut = max(geometry.stride) > 1 and algorithm == "auto"
+    is_ours = backend is CPU and not is_lent and dtype.name in _WHOLE_DTYPES
+    if is_ours and (is_cut or algorithm in _WHOLE):
+        call = prepare(
+            operation,
+            axes,
+            grad,
+            weight,
+            geometry,
+            bias=bias,
+            activation=activation,
+            residual=residual,
             algorithm=algorithm,
             accuracy=accuracy,
-            **epilogue,
+            out=result,
         )
-        made.append(part)
-    plan = phases_plan(made, grad, weight, filters, geometry.groups, result)
+        choice = call.choose()
+        limit = direct_cost_us(phases, rank) if is_cut else inf
+        if limit is not None and choice.candidate.cost_us < limit:
+            run_input(call, choice)
+            if call.cacheable:
+                remember(choice.plan, shape, order)
+            return result
+    runs = run_phases(phases, rank)
+    plan = phases_plan(runs, grad, weight, filters, geometry.groups, result)
     if plan is not None:
         remember(plan, shape, order)
     return result
+
+
+def _cut_out(
+    along: tuple[_Phase, ...],
+    axes: Layout,
+    grad: Array,
+    filters: Array,
+    result: Array,
+    zero: Array,
+    epilogue: dict[str, Any],
+    how: dict[str, Any],
+) -> Phase:
+    """View what a phase reads and writes; without a tap, the convolution of `zero`."""
+    pixels = _spatial(axes, tuple(one.pixels for one in along))
+    target = result[pixels]
+    residual = epilogue["residual"]
+    ending = {**epilogue, "residual": None if residual is None else residual[pixels]}
+    if any(one.source.stop == 0 for one in along):
+        x = np.broadcast_to(zero, _one_channel(axes, target.shape))
+        weight = np.broadcast_to(zero, (filters.shape[0], *(1,) * (axes.rank + 1)))
+        return Phase(x, weight, target, True, ending)
+    window = {
+        "padding": tuple(one.padding for one in along),
+        "dilation": tuple(one.dilation for one in along),
+    }
+    x = grad[_spatial(axes, tuple(one.source for one in along))]
+    taps = (slice(None), slice(None), *(one.taps for one in along))
+    return Phase(x, filters[taps], target, False, {**ending, **how, **window})
 
 
 def _spatial(axes: Layout, slices: tuple[slice, ...]) -> tuple[Any, ...]:

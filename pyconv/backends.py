@@ -29,7 +29,7 @@ __all__ = [
 ]
 
 DEVICES = ("auto", "cpu", "cuda")
-OPERATIONS = ("conv", "conv_weight", "pool", "pool_grad")
+OPERATIONS = ("conv", "conv_input", "conv_weight", "pool", "pool_grad")
 
 # Read once: calls that the cache remembers could not follow a later change.
 _DEFAULT = os.environ.get("PYCONV_DEVICE") or "cpu"
@@ -180,9 +180,10 @@ def algorithms(operation: str = "conv", device: str = "cpu") -> tuple[str, ...]:
 
     Parameters
     ----------
-    operation : {"conv", "conv_weight", "pool", "pool_grad"}
-        Convolution, its weights' gradient, pooling, or its gradient. Transposed convolutions and input
-        gradients take those of "conv".
+    operation : {"conv", "conv_input", "conv_weight", "pool", "pool_grad"}
+        Convolution, the gradients of its input and of its weights, pooling, or its
+        gradient. Transposed convolutions and input gradients take those of "conv", for
+        their phases, and of "conv_input", for the whole.
     device : {"cpu", "cuda"}
         Whose algorithms.
 

@@ -22,6 +22,9 @@ class _Operation(NamedTuple):
 
 _OPERATIONS = {
     "conv": _Operation(_core.conv_algorithms, _core.conv_candidates, _core.conv_plan),
+    "conv_input": _Operation(
+        _core.input_algorithms, _core.input_candidates, _core.input_plan
+    ),
     "conv_weight": _Operation(
         _core.weight_algorithms, _core.weight_candidates, _core.weight_plan
     ),
@@ -96,6 +99,12 @@ class CpuBackend:
             fft.run(plan, x, weight, bias, residual, y)
         else:
             _core.conv_run(plan, x, weight, bias, residual, y, packed)
+
+    def run_input(
+        self, plan: Any, grad: Any, weight: Any, bias: Any, residual: Any, x: Any
+    ) -> None:
+        """Run an input gradient on five-axis views."""
+        _core.input_run(plan, grad, weight, bias, residual, x)
 
     def run_weight(self, plan: Any, x: Any, grad: Any, weight: Any) -> None:
         """Run a weight gradient on five-axis views."""

@@ -18,32 +18,58 @@ from pyconv.planning import Choice
 from pyconv.problem import triple
 from pyconv.running import Call, run_conv
 
-__all__ = ["Phase", "phases_plan", "run_phase"]
+__all__ = ["Phase", "direct_cost_us", "phases_plan", "run_phases"]
 
 
 class Phase(NamedTuple):
-    """A phase that ran: its call and choice, and its views of the user's arrays."""
+    """A phase: its views of the user's arrays, and prepare()'s options.
 
-    call: Call
-    choice: Choice
+    Without a tap, x and weight are one zero.
+    """
+
     x: Array
     weight: Array
     y: Array
     is_empty: bool
+    options: dict[str, Any]
+
+    def read(self, rank: int, dry: bool = False) -> Call:
+        """Read the phase as the convolution it is; with `dry` nothing is copied."""
+        return prepare(rank, self.x, self.weight, out=self.y, dry=dry, **self.options)
 
 
-def run_phase(
-    rank: int, x: Array, weight: Array, y: Array, is_empty: bool, **options: Any
-) -> Phase:
-    """Convolve x with weight into y; `options` are prepare()'s."""
-    call = prepare(rank, x, weight, out=y, **options)
-    choice = call.choose()
-    run_conv(call, choice)
-    return Phase(call, choice, x, weight, y, is_empty)
+class Run(NamedTuple):
+    """A phase that ran."""
+
+    phase: Phase
+    call: Call
+    choice: Choice
+
+
+def run_phases(phases: list[Phase], rank: int) -> list[Run]:
+    """Convolve each phase into its place."""
+    runs = []
+    for phase in phases:
+        call = phase.read(rank)
+        choice = call.choose()
+        run_conv(call, choice)
+        runs.append(Run(phase, call, choice))
+    return runs
+
+
+def direct_cost_us(phases: list[Phase], rank: int) -> float | None:
+    """Predict the phases' time; None where one of them does not round as direct sums."""
+    total = 0.0
+    for phase in phases:
+        candidate = phase.read(rank, dry=True).choose().candidate
+        if candidate.rounding != "direct":
+            return None
+        total += candidate.cost_us + candidate.pack_us
+    return total
 
 
 def phases_plan(
-    phases: list[Phase],
+    runs: list[Run],
     grad: Array,
     weight: Array,
     turned: Array,
@@ -55,21 +81,21 @@ def phases_plan(
     `turned` is the weight as the phases read it, a view or a copy of the user's.
     """
     if not all(
-        phase.call.cacheable and isinstance(phase.choice.plan, _core.ConvPlan)
-        for phase in phases
+        run.call.cacheable and isinstance(run.choice.plan, _core.ConvPlan)
+        for run in runs
     ):
         return None
     is_copy = not np.may_share_memory(turned, weight)
     base = turned if is_copy else weight
     steps = [
         (
-            phase.choice.plan,
+            choice.plan,
             0 if phase.is_empty else _between(grad, phase.x),
             0 if phase.is_empty else _between(base, phase.weight),
             _between(y, phase.y),
             phase.is_empty,
         )
-        for phase in phases
+        for phase, _, choice in runs
     ]
     filters, channels, *kernel = weight.shape
     order = (

@@ -23,6 +23,7 @@ __all__ = [
     "POOL_KINDS",
     "POOL_RECORD",
     "ConvProblem",
+    "InputProblem",
     "PoolGradProblem",
     "PoolProblem",
     "Triple",
@@ -132,6 +133,25 @@ class ConvProblem:
         y = self.n * self.k * _volume(self.output)
         bias = self.k * self.has_bias
         return (x + weight + bias + y * (1 + self.has_residual)) * self.itemsize
+
+
+@dataclass(frozen=True, slots=True)
+class InputProblem(ConvProblem):
+    """The input gradient of a convolution; x_pitch is that of the gradient.
+
+    Bias, residual and activation are the gradient's epilogue.
+    """
+
+    operation: ClassVar[str] = "conv_input"
+
+    @property
+    def compulsory_bytes(self) -> int:
+        """Bytes that any algorithm must move: inputs read and the gradient written."""
+        x = self.n * self.c * _volume(self.input)
+        weight = self.k * (self.c // self.groups) * _volume(self.kernel)
+        y = self.n * self.k * _volume(self.output)
+        bias = self.c * self.has_bias
+        return (y + weight + bias + x * (1 + self.has_residual)) * self.itemsize
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,6 +22,7 @@ __all__ = [
     "Call",
     "place",
     "run_conv",
+    "run_input",
     "run_pool",
     "run_pool_grad",
     "run_weight",
@@ -132,6 +133,21 @@ def run_conv(call: Call, choice: Choice, packed: Any = None) -> Array:
             packed,
         )
     return call.finish(choice, y)
+
+
+def run_input(call: Call, choice: Choice) -> Array:
+    """Run a planned input gradient, which is the CPU's alone; returns the result."""
+    x = _target(call, call.road.dtype)
+    operands = call.operands
+    call.backend.run_input(  # type: ignore[attr-defined]
+        choice.plan,
+        operands["x"],
+        operands["weight"],
+        operands["bias"],
+        operands["residual"],
+        call.layout.view(x),
+    )
+    return call.finish(choice, x)
 
 
 def run_weight(call: Call, choice: Choice) -> Array:

@@ -76,6 +76,7 @@ def _read(
         )
     geometry = Geometry(extents, strides, pads, dilations, group_count)
     return adjoint(
+        f"conv_transpose{rank}d",
         "x",
         rank,
         x,
@@ -196,8 +197,9 @@ def conv_transpose2d(
     Notes
     -----
     No zeros are inserted: the pixels of the result fall into stride x stride phases, and
-    each is a convolution of x with every stride-th tap, written where it belongs. `trace`
-    shows these convolutions.
+    each is a convolution of x with every stride-th tap, written where it belongs. They run
+    as such, by an algorithm of ``algorithms("conv")``, or all in one piece, by one of
+    ``algorithms("conv_input")``; `trace` shows what ran.
 
     References
     ----------

@@ -54,7 +54,7 @@ def test_without_a_driver_the_reason_is_a_sentence() -> None:
 
 
 def test_lists_follow_the_registry() -> None:
-    for operation in ("conv", "conv_weight", "pool", "pool_grad"):
+    for operation in ("conv", "conv_input", "conv_weight", "pool", "pool_grad"):
         names = [name for name, _ in cuda.algorithms(operation)]
         registered = [k.name for k in cuda.KERNELS if k.operation == operation]
         assert names == registered

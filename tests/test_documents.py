@@ -28,7 +28,7 @@ def test_examples_in_docstrings(name: str) -> None:
 
 def test_the_readme_names_every_algorithm() -> None:
     text = (ROOT / "README.md").read_text(encoding="ascii")
-    for operation in ("conv", "conv_weight", "pool", "pool_grad"):
+    for operation in ("conv", "conv_input", "conv_weight", "pool", "pool_grad"):
         for name in pc.algorithms(operation):
             assert f"| `{name}` |" in text, "run python -m benchmarks.readme --write"
 

@@ -42,7 +42,7 @@ LEVELS: tuple[tuple[str, ...], ...] = (
     PUBLIC,
     ("pool_calls",),
     ("pool_grad_arguments",),
-    ("conv_arguments", "pool_arguments", "weight_arguments"),
+    ("conv_arguments", "input_arguments", "pool_arguments", "weight_arguments"),
     ("running",),
     ("arrays",),
     ("planning",),

@@ -31,6 +31,16 @@ struct ConvTensors {
     void* y;
 };
 
+// Of an input gradient: the problem is the convolution's, with x the result and y grad;
+// bias, residual and activation end the gradient.
+struct InputTensors {
+    const void* grad;
+    const void* weight;
+    const void* bias;     // contiguous, one for every channel, or null
+    const void* residual; // x's pitches, or null
+    void* x;
+};
+
 // Of a weight gradient: the problem is the convolution's, y_pitch that of grad.
 struct WeightTensors {
     const void* x;
@@ -67,6 +77,17 @@ struct ConvAlgorithm {
     // them; null where they are read as they are.
     void (*pack)(const ConvPlan&, const void* weight, void* packed);
     void (*run)(const ConvPlan&, const ConvTensors&);
+};
+
+// Rounds as direct convolutions of the phases do, bit for bit.
+struct InputAlgorithm {
+    const char* name;
+    const char* summary;
+    std::string (*supports)(const ConvProblem&);
+    double (*cost_us)(const ConvProblem&, const IsaTable&, const Machine&);
+    Movement (*movement)(const ConvProblem&, const IsaTable&, const Machine&);
+    InputPlan (*plan)(const ConvProblem&, const IsaTable&, const Machine&);
+    void (*run)(const InputPlan&, const InputTensors&);
 };
 
 struct WeightAlgorithm {

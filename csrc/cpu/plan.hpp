@@ -14,6 +14,7 @@
 namespace pyconv {
 
 struct ConvAlgorithm;
+struct InputAlgorithm;
 struct WeightAlgorithm;
 struct PoolAlgorithm;
 struct PoolGradAlgorithm;
@@ -55,6 +56,16 @@ struct ConvPlan {
     int64 packed_bytes = 0; // of the packed weights; 0: nothing to keep
     std::string packing{};  // names their order: plans of one layer may share them
     PlaneBlocking planes{}; // of depthwise, grouped and few_channels
+};
+
+// How an input gradient is computed in one piece.
+struct InputPlan {
+    ConvProblem problem;
+    const InputAlgorithm* algorithm;
+    const IsaTable* isa;
+    bool parallel;
+    Blocking blocking;
+    int64 workspace_bytes;
 };
 
 // How a weight gradient is computed.

@@ -13,6 +13,8 @@ extern const ConvAlgorithm conv_depthwise;
 extern const ConvAlgorithm conv_grouped;
 extern const ConvAlgorithm conv_few_channels;
 
+extern const InputAlgorithm input_interleaved;
+
 extern const WeightAlgorithm weight_reference;
 extern const WeightAlgorithm weight_direct;
 
@@ -34,6 +36,11 @@ std::span<const ConvAlgorithm* const> conv_algorithms() {
         &conv_grouped,
         &conv_few_channels,
     };
+    return ALL;
+}
+
+std::span<const InputAlgorithm* const> input_algorithms() {
+    static constexpr const InputAlgorithm* ALL[] = {&input_interleaved};
     return ALL;
 }
 

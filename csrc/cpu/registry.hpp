@@ -8,6 +8,7 @@
 namespace pyconv {
 
 std::span<const ConvAlgorithm* const> conv_algorithms();
+std::span<const InputAlgorithm* const> input_algorithms();
 std::span<const WeightAlgorithm* const> weight_algorithms();
 std::span<const PoolAlgorithm* const> pool_algorithms();
 std::span<const PoolGradAlgorithm* const> pool_grad_algorithms();

@@ -78,6 +78,7 @@ def _input(
         )
     geometry = Geometry(extents, strides, pads, dilations, group_count)
     return adjoint(
+        f"conv{rank}d_input",
         "grad_output",
         rank,
         grad,
