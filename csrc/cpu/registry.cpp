@@ -14,6 +14,7 @@ extern const ConvAlgorithm conv_grouped;
 extern const ConvAlgorithm conv_few_channels;
 
 extern const InputAlgorithm input_interleaved;
+extern const InputAlgorithm input_planes;
 
 extern const WeightAlgorithm weight_reference;
 extern const WeightAlgorithm weight_direct;
@@ -40,7 +41,7 @@ std::span<const ConvAlgorithm* const> conv_algorithms() {
 }
 
 std::span<const InputAlgorithm* const> input_algorithms() {
-    static constexpr const InputAlgorithm* ALL[] = {&input_interleaved};
+    static constexpr const InputAlgorithm* ALL[] = {&input_interleaved, &input_planes};
     return ALL;
 }
 

@@ -50,7 +50,9 @@ struct InputBlocking {
     int64 lines;        // of the result: depth times height
     int64 piece_lines;  // that are stored together
     int64 columns;      // of a line, where that is too long
-    int64 blocks;       // of lines, in one sample
+    int64 across;       // pieces along a line
+    int64 pieces;       // of one sample
+    int64 blocks;       // of pieces, in one sample
     int64 parts;        // of the panels of a group
     bool last;          // the result's channels are neighbours
 
@@ -59,17 +61,25 @@ struct InputBlocking {
           shape(weights_turned(problem), vectors * lanes_of(problem, isa)),
           turned(problem.y_pitch[1] != 1 && problem.y_pitch[4] == 1),
           samples(std::max<int64>(problem.n, 1)),
-          lines(problem.input[0] * problem.input[1]),
-          piece_lines(std::clamp<int64>(INPUT_PIECE / problem.input[2], 1, lines)),
-          columns(std::min(problem.input[2], INPUT_PIECE)), blocks(0), parts(0),
+          lines(problem.input[0] * problem.input[1]), piece_lines(0),
+          columns(std::min(problem.input[2], INPUT_PIECE)),
+          across(ceil_div(problem.input[2], columns)), pieces(0), blocks(0), parts(0),
           last(problem.x_pitch[1] == 1) {
         if (turned) {
             const int64 sample = grad_elements(problem) * element_bytes(problem.dtype);
             samples = std::clamp<int64>(INPUT_PASS_BYTES / sample, 1, samples);
         }
+        // Blocks of pixels read the weights anew, parts of the panels grad.
         const int64 shares = ceil_div(INPUT_SHARES, samples * problem.groups);
-        blocks = std::min(shares, ceil_div(lines, piece_lines));
-        parts = std::min(ceil_div(shares, blocks), shape.panels);
+        const bool deep = shape.panels * shape.panel_elements() * problem.groups >
+                          grad_elements(problem);
+        parts = deep ? std::min(shares, shape.panels) : 1;
+        const int64 wanted = ceil_div(shares, parts);
+        piece_lines = std::clamp<int64>(
+            std::min(INPUT_PIECE / columns, lines / wanted), 1, lines);
+        pieces = ceil_div(lines, piece_lines) * across;
+        blocks = std::min(wanted, pieces);
+        parts = std::min(std::max(parts, ceil_div(shares, blocks)), shape.panels);
     }
 
     static int64 grad_elements(const ConvProblem& problem) {

@@ -92,7 +92,7 @@ class Interleaved {
         });
     }
 
-    // Units are (sample, group, part of the panels, block of lines), the last fastest.
+    // Units are (sample, group, part of the panels, block of pieces), the last fastest.
     void walk(int64 first, const T* grad, int64 begin, int64 end) const {
         ScratchFrame frame;
         const int64 taps = problem_.kernel[2];
@@ -108,43 +108,43 @@ class Interleaved {
             const int64 part = unit / cut_.blocks % cut_.parts;
             const int64 group = unit / (cut_.blocks * cut_.parts) % problem_.groups;
             const int64 n = unit / (cut_.blocks * cut_.parts * problem_.groups);
-            const Span lines{
-                block * cut_.lines / cut_.blocks,
-                (block + 1) * cut_.lines / cut_.blocks};
+            const Span pieces{
+                block * cut_.pieces / cut_.blocks,
+                (block + 1) * cut_.pieces / cut_.blocks};
             const T* from =
                 grad + n * pitch_[0] + group * cut_.shape.channels * pitch_[1];
             for (int64 panel = part * panels / cut_.parts;
                  panel < (part + 1) * panels / cut_.parts;
                  ++panel) {
-                add_panel(first + n, group, panel, lines, from, room);
+                add_panel(first + n, group, panel, pieces, from, room);
             }
         }
     }
 
     void add_panel(
-        int64 n, int64 group, int64 panel, Span lines, const T* grad, const Room& room)
+        int64 n, int64 group, int64 panel, Span pieces, const T* grad, const Room& room)
         const {
         const int64 channel = group * cut_.shape.filters + panel * cut_.shape.width;
-        const int64 at = n * problem_.x_pitch[0] + channel * problem_.x_pitch[1];
         const T* weights =
             packed_ + (group * cut_.shape.panels + panel) * cut_.shape.panel_elements();
         const Out out{
-            .at = at,
+            .at = n * problem_.x_pitch[0] + channel * problem_.x_pitch[1],
             .channel = channel,
             .columns = std::min(
                 cut_.shape.width, cut_.shape.filters - panel * cut_.shape.width)};
-        for (int64 line = lines.begin; line < lines.end; line += cut_.piece_lines) {
-            for (int64 w = 0; w < problem_.input[2]; w += cut_.columns) {
-                const Piece piece{
-                    .line = line,
-                    .lines = std::min(cut_.piece_lines, lines.end - line),
-                    .columns = {w, std::min(w + cut_.columns, problem_.input[2])}};
-                for (int64 i = 0; i < piece.lines; ++i) {
-                    add_line(piece, i, grad, weights, out, room);
-                }
-                if (!cut_.last) {
-                    store_piece(piece, out, room);
-                }
+        for (int64 at = pieces.begin; at < pieces.end; ++at) {
+            const int64 line = at / cut_.across * cut_.piece_lines;
+            const int64 column = at % cut_.across * cut_.columns;
+            const Piece piece{
+                .line = line,
+                .lines = std::min(cut_.piece_lines, cut_.lines - line),
+                .columns = {
+                    column, std::min(column + cut_.columns, problem_.input[2])}};
+            for (int64 i = 0; i < piece.lines; ++i) {
+                add_line(piece, i, grad, weights, out, room);
+            }
+            if (!cut_.last) {
+                store_piece(piece, out, room);
             }
         }
     }
