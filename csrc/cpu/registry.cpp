@@ -18,6 +18,7 @@ extern const InputAlgorithm input_planes;
 
 extern const WeightAlgorithm weight_reference;
 extern const WeightAlgorithm weight_direct;
+extern const WeightAlgorithm weight_depthwise;
 
 extern const PoolAlgorithm pool_reference;
 extern const PoolAlgorithm pool_direct;
@@ -46,7 +47,8 @@ std::span<const InputAlgorithm* const> input_algorithms() {
 }
 
 std::span<const WeightAlgorithm* const> weight_algorithms() {
-    static constexpr const WeightAlgorithm* ALL[] = {&weight_reference, &weight_direct};
+    static constexpr const WeightAlgorithm* ALL[] = {
+        &weight_reference, &weight_direct, &weight_depthwise};
     return ALL;
 }
 

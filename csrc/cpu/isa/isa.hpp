@@ -199,6 +199,26 @@ struct SpreadLanes {
 
 inline constexpr int MAX_LANE_PIXELS = 8;
 
+// sums[tap * sum_pitch + lane] += the sum over lines, then pixels, of
+// grad[line * grad_line + pixel * grad_step + lane] times
+// x[line * x_line + pixel * x_step + tap * tap_pitch + lane]. Whole vectors of all.
+template <class T>
+struct LaneSums {
+    const T* x;
+    int64 x_line;
+    int64 x_step;
+    int64 tap_pitch;
+    const T* grad;
+    int64 grad_line;
+    int64 grad_step;
+    int64 lines;
+    int64 pixels;
+    T* sums;
+    int64 sum_pitch;
+};
+
+inline constexpr int MAX_SUM_TAPS = 7;
+
 // What pooling does to a list of rows, element by element.
 enum Reduction : int { REDUCE_MAX, REDUCE_SUM, REDUCE_ABSOLUTES, REDUCE_SQUARES };
 
@@ -231,6 +251,7 @@ struct Kernels {
     // [(taps - 3) / 2][stride - 1][pixels / 7 - 1], null where registers do not suffice
     void (*lane_row[3][2][2])(const LaneTile<T>&);
     void (*group_row[3][2][2])(const LaneTile<T>&);
+    void (*lane_sums[2][MAX_SUM_TAPS])(const LaneSums<T>&); // [vectors - 1][taps - 1]
     // [rows - 1][vectors - 1]; null where the sums would not fit the registers.
     PlaneKernels<T> filter_tile; // rows are filters that read the same x
     PlaneKernels<T> row_tile;    // rows are output rows, out_pitch apart in x

@@ -8,6 +8,7 @@
 #include "cpu/isa/isa.hpp"
 #include "cpu/micro/copy_lines.hpp"
 #include "cpu/micro/gemm_tile.hpp"
+#include "cpu/micro/lane_sums.hpp"
 #include "cpu/micro/lane_tile.hpp"
 #include "cpu/micro/plane_tile.hpp"
 #include "cpu/micro/pool_grad_row.hpp"
@@ -91,6 +92,15 @@ void fill_lane_rows(Kernels<T>& kernels) {
     }
 }
 
+template <class T, int TAPS>
+void fill_lane_sums(Kernels<T>& kernels) {
+    kernels.lane_sums[0][TAPS - 1] = lane_sums<T, TAPS, 1>;
+    kernels.lane_sums[1][TAPS - 1] = lane_sums<T, TAPS, 2>;
+    if constexpr (TAPS > 1) {
+        fill_lane_sums<T, TAPS - 1>(kernels);
+    }
+}
+
 template <class T>
 void fill(Kernels<T>& kernels) {
     kernels.lanes = Simd<T>::LANES;
@@ -101,6 +111,7 @@ void fill(Kernels<T>& kernels) {
     kernels.lane_pixels = LANE_PIXELS;
     fill_lanes<T, LANE_PIXELS>(kernels);
     fill_lane_rows<T, 7>(kernels);
+    fill_lane_sums<T, MAX_SUM_TAPS>(kernels);
     kernels.store_tile = store_tile<T>;
     kernels.spread_lanes = spread_lanes<T>;
     kernels.reduce[REDUCE_MAX] = reduce_rows<T, REDUCE_MAX>;

@@ -33,7 +33,7 @@ void copy_lines(const CopyLines<T>& job) {
             store_partial<T>(to, load_partial(from, job.count), job.count);
             continue;
         }
-        for (int64 i = 0; i + LANES <= job.count; i += LANES) {
+        for (int64 i = 0; i + LANES < job.count; i += LANES) {
             *reinterpret_cast<Unaligned*>(to + i) =
                 *reinterpret_cast<const Unaligned*>(from + i);
         }
