@@ -10,8 +10,12 @@ namespace pyconv {
 
 // Pixels of a panel's part that stays in L2.
 inline constexpr int64 WEIGHT_CHUNK = 512;
-// Of packed input and gradient, at a time.
-inline constexpr int64 WEIGHT_PASS_BYTES = int64{32} << 20;
+// Of packed input and gradient, at a time: little enough to stay in cache until it is
+// read, but so much that the sums, which every pass reads and writes, are few beside
+// it.
+inline constexpr int64 WEIGHT_PASS_BYTES = int64{4} << 20;
+inline constexpr int64 WEIGHT_PASS_LIMIT = int64{32} << 20;
+inline constexpr int64 WEIGHT_PASS_SUMS = 16;
 
 // The shapes that plan and run agree on.
 struct WeightBlocking {
@@ -47,10 +51,15 @@ struct WeightBlocking {
             in_place = in_place && problem.pad_before[axis] == 0 &&
                        reach[axis] <= problem.input[axis];
         }
+        // Pixels that lie all channels apart are a cache line each, for every tile.
+        in_place = in_place && (problem.x_pitch[1] != 1 || problem.x_pitch[4] == 1);
         x_items = in_place ? 0 : problem.c * volume(reach);
         const int64 bytes = (grad_items + x_items) * element_bytes(problem.dtype);
-        samples = std::clamp<int64>(
-            WEIGHT_PASS_BYTES / bytes, 1, std::max<int64>(problem.n, 1));
+        const int64 pass = std::clamp(
+            WEIGHT_PASS_SUMS * sum_items * element_bytes(problem.dtype),
+            WEIGHT_PASS_BYTES,
+            WEIGHT_PASS_LIMIT);
+        samples = std::clamp<int64>(pass / bytes, 1, std::max<int64>(problem.n, 1));
         lines = std::min(lines, problem.output[0] * problem.output[1]);
     }
 

@@ -8,8 +8,9 @@
 // panel's part stays in L2 while all rows pass.
 //
 // Padded input is copied with its padding, a few samples at a time, so that no tap
-// needs an edge. Threads share the tiles, never a sum: each element is one chain of
-// multiply-adds over samples and pixels in order, whatever the number of threads.
+// needs an edge, and input whose channels are neighbours is turned. Threads share the
+// tiles, never a sum: each element is one chain of multiply-adds over samples and
+// pixels in order, whatever the number of threads.
 #include "core/memory.hpp"
 #include "core/threads.hpp"
 #include "cpu/algorithm.hpp"

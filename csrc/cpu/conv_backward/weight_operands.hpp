@@ -1,6 +1,6 @@
 // What a weight gradient's tiles read, a few samples at a time: the gradient in panels
-// [pixel][filter], and the input with its padding, channels first; input without
-// padding is read where it lies.
+// [pixel][filter], and the input with its padding, channels first; input that is so
+// and has no padding is read where it lies.
 #pragma once
 
 #include "core/memory.hpp"
