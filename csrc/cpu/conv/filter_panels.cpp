@@ -18,6 +18,8 @@ constexpr int64 BLOCK = 64;
 
 // Channels that are turned together: the runs in which their lines leave.
 constexpr int64 CHANNELS = 16;
+// Channels whose windows are fetched ahead.
+constexpr int64 AHEAD = 3;
 
 // Filters whose rows are packed together, to share the walk.
 constexpr int64 ROWS_TOGETHER = 16;
@@ -200,11 +202,20 @@ bool turn_channels(
     if (step == 0) {
         return false;
     }
+    constexpr int64 LINE = 64 / sizeof(T);
     ScratchFrame frame;
     T* block = frame.take<T>(std::min(CHANNELS, channels) * taps * width);
     for (int64 first = 0; first < channels; first += CHANNELS) {
         const int64 some = std::min(CHANNELS, channels - first);
         for (int64 c = 0; c < some; ++c) {
+            // The windows of one channel are a run, often a page from the next
+            // channel's, where no hardware prefetcher follows.
+            const int64 ahead = std::min(first + c + AHEAD, channels - 1);
+            const T* run = weight + ahead * problem.w_pitch[1];
+            for (int64 i = 0; problem.w_pitch[0] == taps && i < count * taps;
+                 i += LINE) {
+                __builtin_prefetch(step > 0 ? run + i : run + i - taps + 1);
+            }
             turn_window(
                 kernels,
                 taps,
