@@ -15,11 +15,10 @@ from pyconv.arrays import (
     result_dtype,
     stored_channels_last,
 )
-from pyconv.cpu import CPU
 from pyconv.errors import ShapeError
 from pyconv.parameters import Pair, choice
 from pyconv.problem import ACCURACIES, ACTIVATIONS, DTYPES, InputProblem, triple
-from pyconv.running import Call
+from pyconv.running import Call, place
 
 __all__ = ["Geometry", "prepare"]
 
@@ -65,6 +64,8 @@ def prepare(
     shape = axes.shape(seen.shape[0], channels, geometry.extents)
     order = axes.order(stored_channels_last(seen, axes))
     target = axes.view(out)
+    given = {"x": grad, "weight": weight, "bias": bias, "residual": residual}
+    backend, is_lent = place({**given, "out": out}, road)
     operands = {
         "x": road.ready("grad_output", seen),
         "weight": five_axes(road.ready("weight", weight)),
@@ -95,12 +96,11 @@ def prepare(
         w_pitch=pitches(operands["weight"]),
         y_pitch=pitches(operands["x"]),
     )
-    given = {"x": grad, "weight": weight, "bias": bias, "residual": residual}
     shapes = {name: a.shape for name, a in given.items() if a is not None}
     return Call(
         name=operation,
         problem=problem,
-        backend=CPU,
+        backend=backend,
         algorithm=algorithm,
         road=road,
         layout=axes,
@@ -109,5 +109,5 @@ def prepare(
         out=out,
         operands=operands,
         shapes={**shapes, "y": shape},
-        lent=False,
+        lent=is_lent,
     )
