@@ -63,6 +63,15 @@ struct WeightBlocking {
         lines = std::min(lines, problem.output[0] * problem.output[1]);
     }
 
+    // Vectors in a row of a panel's tiles: one where the last filters fit in it.
+    int vectors_of(const ConvProblem& problem, int64 panel) const {
+        const int64 left = problem.k / problem.groups - panel % panels * width;
+        return left * vectors <= width ? 1 : vectors;
+    }
+    int64 width_of(const ConvProblem& problem, int64 panel) const {
+        return width / vectors * vectors_of(problem, panel);
+    }
+
     int64 workspace_bytes(const ConvProblem& problem) const {
         return (samples * (grad_items + x_items) + sum_items) *
                element_bytes(problem.dtype);

@@ -135,14 +135,16 @@ class WeightProduct {
                 pointers[l * rows + i] = from + row_offsets_[row + i];
             }
         }
-        const int64 line = problem_.output[2] * cut_.width;
-        kernels_.gemm_tile[cut_.vectors - 1][rows - 1](
+        const int64 panel = tile / cut_.tiles;
+        const int64 width = cut_.width_of(problem_, panel);
+        const int64 line = problem_.output[2] * width;
+        kernels_.gemm_tile[cut_.vectors_of(problem_, panel) - 1][rows - 1](
             {.taps = piece.lines,
              .a = pointers,
              .a_tap_pitch = rows,
              .k = piece.columns,
              .a_step = step,
-             .b = grad + piece.line * line + piece.column * cut_.width,
+             .b = grad + piece.line * line + piece.column * width,
              .b_tap_pitch = line,
              .acc = sums_of(tile),
              .accumulate = !piece.first,
@@ -176,7 +178,7 @@ class WeightProduct {
         }
         kernels_.store_tile(
             {.acc = sums_of(tile),
-             .acc_pitch = cut_.width,
+             .acc_pitch = cut_.width_of(problem_, panel),
              .rows = rows,
              .columns = std::min(cut_.width, filters - k),
              .y = weight_,

@@ -98,18 +98,19 @@ class WeightOperands {
         const int64 group = panel / cut_.panels;
         const int64 first = panel % cut_.panels * cut_.width;
         const int64 filters = problem_.k / problem_.groups;
-        const int64 columns = std::min(cut_.width, filters - first);
+        const int64 width = cut_.width_of(problem_, panel);
+        const int64 columns = std::min(width, filters - first);
         const int64(&pitch)[5] = problem_.y_pitch;
         const T* from = grad + (group * filters + first) * pitch[1];
         const int64 line = problem_.output[2];
-        if (columns < cut_.width) {
-            std::fill(to, to + cut_.width * volume(problem_.output), T(0));
+        if (columns < width) {
+            std::fill(to, to + width * volume(problem_.output), T(0));
         }
         for (int64 m = 0; m < problem_.output[0]; ++m) {
-            for (int64 p = 0; p < problem_.output[1]; ++p, to += line * cut_.width) {
+            for (int64 p = 0; p < problem_.output[1]; ++p, to += line * width) {
                 const T* row = from + m * pitch[2] + p * pitch[3];
                 if (pitch[4] == 1) {
-                    kernels_.transpose(row, pitch[1], columns, line, to, cut_.width);
+                    kernels_.transpose(row, pitch[1], columns, line, to, width);
                 } else {
                     kernels_.copy_lines(
                         {.from = row,
@@ -118,7 +119,7 @@ class WeightOperands {
                          .lines = line,
                          .count = columns,
                          .to = to,
-                         .to_pitch = cut_.width});
+                         .to_pitch = width});
                 }
             }
         }
