@@ -13,6 +13,10 @@
 
 namespace pyconv {
 
+// Rows and channels that are turned together.
+inline constexpr int64 TURNED_ROWS = 8;
+inline constexpr int64 TURNED_CHANNELS = 32;
+
 template <class T>
 class WeightOperands {
   public:
@@ -65,15 +69,16 @@ class WeightOperands {
             return;
         }
         if (problem_.x_pitch[1] == 1) {
-            const int64 rows = cut_.reach[0] * cut_.reach[1];
-            parallel_for(count * rows, parallel_, [&](int64 begin, int64 end, int) {
+            const int64 bands = ceil_div(cut_.reach[1], TURNED_ROWS);
+            const int64 items = cut_.reach[0] * bands;
+            parallel_for(count * items, parallel_, [&](int64 begin, int64 end, int) {
                 for (int64 item = begin; item < end; ++item) {
-                    const int64 n = item / rows;
-                    turn_row(
+                    const int64 n = item / items;
+                    turn_rows(
                         x_ + (first + n) * problem_.x_pitch[0],
-                        item % rows / cut_.reach[1],
-                        item % cut_.reach[1],
-                        copied_ + n * pitch_[0] + item % rows * pitch_[3]);
+                        item % items / bands,
+                        item % bands * TURNED_ROWS,
+                        copied_ + n * pitch_[0]);
                 }
             });
             return;
@@ -170,11 +175,23 @@ class WeightOperands {
         }
     }
 
-    // Row (d, h) of all channels, which are neighbours in x, into their planes.
-    void turn_row(const T* sample, int64 d, int64 h, T* to) const {
+    // Rows of plane d from h on, of all channels, which are neighbours in x, into their
+    // planes: some channels at a time, so that each plane's rows are written as a run.
+    void turn_rows(const T* sample, int64 d, int64 h, T* to) const {
+        const int64 last = std::min(h + TURNED_ROWS, cut_.reach[1]);
+        for (int64 c = 0; c < problem_.c; c += TURNED_CHANNELS) {
+            const int64 some = std::min(TURNED_CHANNELS, problem_.c - c);
+            for (int64 row = h; row < last; ++row) {
+                T* rows = to + c * pitch_[1] + d * pitch_[2] + row * pitch_[3];
+                turn_row(sample + c, d, row, some, rows);
+            }
+        }
+    }
+
+    void turn_row(const T* sample, int64 d, int64 h, int64 channels, T* to) const {
         const std::optional<int64> at = row_offset(d, h);
         const int64 inside = at ? inside_of_row() : 0;
-        for (int64 c = 0; c < problem_.c; ++c) {
+        for (int64 c = 0; c < channels; ++c) {
             fill_padding(to + c * pitch_[1], inside);
         }
         if (inside > 0) {
@@ -182,7 +199,7 @@ class WeightOperands {
                 sample + *at,
                 problem_.x_pitch[4],
                 inside,
-                problem_.c,
+                channels,
                 to + problem_.pad_before[2],
                 pitch_[1]);
         }
