@@ -121,7 +121,7 @@ def launch(queue: Queue) -> dict[str, Any]:
 def correctness(_: Queue) -> dict[str, Any]:
     """Run every kernel on the awkward shapes of the tests, against float64."""
     cuda = cuda_backend()
-    from tests.emulation import cases, gradient_cases
+    from tests.emulation import cases, columns_cases, gradient_cases
 
     failures: list[str] = []
     for kernel, conv_case in cases.CONV_PAIRS:
@@ -155,11 +155,19 @@ def correctness(_: Queue) -> dict[str, Any]:
         handed = (*pooled[:-1], cuda.to_host(there[-1]))
         check = partial(gradient_cases.check_pool_grad, case, handed)
         failures += _failure(kernel, case, check)
+    for kernel, conv_case in columns_cases.COLUMNS_PAIRS:
+        source, target = columns_cases.columns_arrays(kernel, conv_case)
+        there = [cases.device_copy(a) for a in (source, target)]
+        cuda.run(columns_cases.columns_plan(kernel, conv_case), *there)
+        moved = cuda.to_host(there[1])
+        check = partial(columns_cases.check_columns, kernel, conv_case, source, moved)
+        failures += _failure(kernel, conv_case, check)
     runs = (
         len(cases.CONV_PAIRS)
         + len(cases.POOL_PAIRS)
         + len(gradient_cases.WEIGHT_PAIRS)
         + len(gradient_cases.POOL_GRAD_PAIRS)
+        + len(columns_cases.COLUMNS_PAIRS)
     )
     return {"runs": runs, "failures": failures}
 

@@ -38,12 +38,16 @@ CPU_OPERATIONS = {
     "gradients of their weights": "conv_weight",
     "pooling: max, average, Lp, adaptive, global, 1-D to 3-D": "pool",
     "gradients of pooling, max_unpool": "pool_grad",
+    "im2col": "im2col",
+    "col2im": "col2im",
 }
 CUDA_OPERATIONS = {
     "conv": "convolution",
     "conv_weight": "gradient of weights",
     "pool": "pooling",
     "pool_grad": "gradient of pooling",
+    "im2col": "im2col",
+    "col2im": "col2im",
 }
 
 

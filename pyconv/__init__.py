@@ -15,6 +15,7 @@ from pyconv.adaptive_pooling import (
     global_max_pool,
 )
 from pyconv.backends import algorithms, device
+from pyconv.columns import col2im, im2col
 from pyconv.control import (
     empty_output_pool,
     get_num_threads,
@@ -66,6 +67,7 @@ __all__ = [
     "avg_pool1d",
     "avg_pool2d",
     "avg_pool3d",
+    "col2im",
     "conv1d",
     "conv2d",
     "conv3d",
@@ -80,6 +82,7 @@ __all__ = [
     "global_avg_pool",
     "global_max_pool",
     "grad",
+    "im2col",
     "info",
     "lp_pool1d",
     "lp_pool2d",

@@ -29,7 +29,15 @@ __all__ = [
 ]
 
 DEVICES = ("auto", "cpu", "cuda")
-OPERATIONS = ("conv", "conv_input", "conv_weight", "pool", "pool_grad")
+OPERATIONS = (
+    "conv",
+    "conv_input",
+    "conv_weight",
+    "pool",
+    "pool_grad",
+    "im2col",
+    "col2im",
+)
 
 # Read once: calls that the cache remembers could not follow a later change.
 _DEFAULT = os.environ.get("PYCONV_DEVICE") or "cpu"
@@ -104,6 +112,10 @@ class CudaBackend:
     def run_weight(self, plan: Any, x: Any, grad: Any, weight: Any) -> None:
         """Launch a weight gradient on the current stream."""
         self._cuda.run(plan, x, grad, weight)
+
+    def run_unary(self, plan: Any, source: Any, target: Any) -> None:
+        """Launch an operation that makes one array of one other."""
+        self._cuda.run(plan, source, target)
 
     def to_device(self, a: Any) -> Any:
         """Copy a NumPy array to the GPU."""
@@ -180,10 +192,10 @@ def algorithms(operation: str = "conv", device: str = "cpu") -> tuple[str, ...]:
 
     Parameters
     ----------
-    operation : {"conv", "conv_input", "conv_weight", "pool", "pool_grad"}
-        Convolution, the gradients of its input and of its weights, pooling, or its
-        gradient. Transposed convolutions and input gradients take those of "conv", for
-        their phases, and of "conv_input", for the whole.
+    operation : str
+        "conv"; "conv_input" and "conv_weight" (gradients); "pool" and "pool_grad" (also of
+        unpooling); "im2col", "col2im". Transposed convolutions and input gradients take
+        those of "conv", for their phases, and of "conv_input", for the whole.
     device : {"cpu", "cuda"}
         Whose algorithms.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, NamedTuple, cast
 
 from pyconv import _core, fft
@@ -20,6 +21,15 @@ class _Operation(NamedTuple):
     plan: Callable[[bytes, str], Any]
 
 
+def _unary(operation: str) -> _Operation:
+    """Look an operation that makes one array of one other up by its name."""
+    return _Operation(
+        partial(_core.unary_algorithms, operation),
+        partial(_core.unary_candidates, operation),
+        partial(_core.unary_plan, operation),
+    )
+
+
 _OPERATIONS = {
     "conv": _Operation(_core.conv_algorithms, _core.conv_candidates, _core.conv_plan),
     "conv_input": _Operation(
@@ -32,6 +42,8 @@ _OPERATIONS = {
         _core.pool_grad_algorithms, _core.pool_grad_candidates, _core.pool_grad_plan
     ),
     "pool": _Operation(_core.pool_algorithms, _core.pool_candidates, _core.pool_plan),
+    "im2col": _unary("im2col"),
+    "col2im": _unary("col2im"),
 }
 
 
@@ -115,6 +127,10 @@ class CpuBackend:
     ) -> None:
         """Run a pooling's gradient on five-axis views."""
         _core.pool_grad_run(plan, grad, indices, x, y, dx)
+
+    def run_unary(self, plan: Any, source: Any, target: Any) -> None:
+        """Run an operation that makes `target` of `source`."""
+        _core.unary_run(plan, source, target)
 
     def run_pool(self, plan: Any, x: Any, y: Any, indices: Any) -> None:
         """Run a pooling on five-axis views."""

@@ -14,6 +14,8 @@ import numpy as np
 from pyconv import (
     _core,
     adaptive_pooling,
+    columns,
+    columns_arguments,
     conv_arguments,
     convolution,
     pool_arguments,
@@ -123,6 +125,8 @@ def _readers() -> dict[Any, Callable[..., Call]]:
     for name in pool_arguments.POOLS:
         function = getattr(pooling, name, None) or getattr(adaptive_pooling, name)
         readers[function] = partial(pool_arguments.prepare, name)
+    readers[columns.im2col] = columns_arguments.prepare_im2col
+    readers[columns.col2im] = columns_arguments.prepare_col2im
     return readers
 
 

@@ -22,8 +22,11 @@ __all__ = [
     "PADDING_MODES",
     "POOL_KINDS",
     "POOL_RECORD",
+    "Col2imProblem",
     "ConvProblem",
+    "Im2colProblem",
     "InputProblem",
+    "Pitches",
     "PoolGradProblem",
     "PoolProblem",
     "Triple",
@@ -159,6 +162,37 @@ class WeightProblem(ConvProblem):
     """The weight gradient of a convolution; y_pitch is that of the result's gradient."""
 
     operation: ClassVar[str] = "conv_weight"
+
+
+@dataclass(frozen=True, slots=True)
+class Im2colProblem(ConvProblem):
+    """Patches to columns: k is c taps, one for each row; y is the matrix of columns."""
+
+    operation: ClassVar[str] = "im2col"
+
+    @property
+    def flops(self) -> int:
+        """Moving is no arithmetic."""
+        return 0
+
+    @property
+    def compulsory_bytes(self) -> int:
+        """Bytes of images and columns."""
+        images = self.n * self.c * _volume(self.input)
+        columns = self.n * self.k * _volume(self.output)
+        return (images + columns) * self.itemsize
+
+
+@dataclass(frozen=True, slots=True)
+class Col2imProblem(Im2colProblem):
+    """Columns back to patches, which are added."""
+
+    operation: ClassVar[str] = "col2im"
+
+    @property
+    def flops(self) -> int:
+        """One addition for every element of the columns."""
+        return self.n * self.k * _volume(self.output)
 
 
 @dataclass(frozen=True, slots=True)

@@ -156,6 +156,10 @@ class Backend(Protocol):
         """Run a pooling's gradient on five-axis views; `dx` takes it."""
         ...
 
+    def run_unary(self, plan: Any, source: Any, target: Any) -> None:
+        """Run an operation that makes `target` of `source`."""
+        ...
+
     def run_pool(self, plan: Any, x: Any, y: Any, indices: Any) -> None:
         """Run a pooling on five-axis views."""
         ...

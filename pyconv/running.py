@@ -25,6 +25,7 @@ __all__ = [
     "run_input",
     "run_pool",
     "run_pool_grad",
+    "run_unary",
     "run_weight",
     "to_backend",
 ]
@@ -179,6 +180,14 @@ def run_pool_grad(call: Call, choice: Choice) -> Array:
             call.layout.view(dx),
         )
     return call.finish(choice, dx)
+
+
+def run_unary(call: Call, choice: Choice) -> Array:
+    """Run a planned operation that makes one array of one other; returns the result."""
+    target = _target(call, call.road.dtype)
+    if call.problem.n > 0:
+        call.backend.run_unary(choice.plan, call.operands["x"], target)
+    return call.finish(choice, target)
 
 
 def run_pool(call: Call, choice: Choice) -> Array | tuple[Array, Array]:

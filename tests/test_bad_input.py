@@ -14,10 +14,15 @@ import numpy as np
 import pytest
 
 import pyconv as pc
-from tests import bad_calls, bad_grads, bad_pools, oracle
+from tests import bad_calls, bad_columns, bad_grads, bad_pools, oracle
 from tests.bad_calls import F32, B, Bad, W, X, Y
 
-TABLE = [*bad_calls.TABLE, *bad_pools.TABLE, *bad_grads.TABLE]
+TABLE = [
+    *bad_calls.TABLE,
+    *bad_pools.TABLE,
+    *bad_grads.TABLE,
+    *bad_columns.TABLE,
+]
 
 
 def test_the_table_is_long_and_names_are_unique() -> None:

@@ -18,18 +18,20 @@ from pyconv.cuda import KERNELS, module, source
 from pyconv.cuda.device import NOMINAL
 from pyconv.cuda.kernel import SHARED_BYTES, Kernel
 from pyconv.cuda.launch import CudaPlan, index_bits, make_plan, source_of
-from pyconv.problem import CONV_RECORD, POOL_RECORD
+from pyconv.problem import CONV_RECORD, POOL_RECORD, Col2imProblem, Im2colProblem
 from tests.emulation import emulator
 from tests.emulation.problems import (
     ConvCase,
     PoolCase,
     arranged,
+    columns_problem,
     conv_problem,
     pool_grad_problem,
     pool_problem,
     weight_problem,
 )
 
+COLUMNS = {"im2col": Im2colProblem, "col2im": Col2imProblem}
 ARCHITECTURES = ("sm_75", "sm_80", "sm_86", "sm_90", "sm_100", "sm_120")
 
 # One case for each tile, memory order, element type, activation that changes the code.
@@ -65,6 +67,13 @@ def _zeros(shape: tuple[int, ...], dtype: str, memory: str) -> Any:
     return arranged(np.zeros(shape, dtype), memory)
 
 
+def _columns_problem(case: ConvCase, x: Any, kind: type[Im2colProblem]) -> Any:
+    """Describe the columns of a case's patches."""
+    rows = case.c * int(np.prod(case.kernel))
+    columns = _zeros((case.n, rows, *case.output()), case.dtype, "first")
+    return columns_problem(case, x, columns, kind)
+
+
 def _plan(kernel: Kernel, case: ConvCase | PoolCase) -> CudaPlan | None:
     """Plan a case; None if the kernel refuses it."""
     x = _zeros((case.n, case.c, *case.input), case.dtype, case.memory)
@@ -73,9 +82,12 @@ def _plan(kernel: Kernel, case: ConvCase | PoolCase) -> CudaPlan | None:
             (case.k, case.c // case.groups, *case.kernel), case.dtype, "first"
         )
         y = _zeros((case.n, case.k, *case.output()), case.dtype, case.memory)
-        of_weight = kernel.operation == "conv_weight"
-        describe = weight_problem if of_weight else conv_problem
-        problem: Any = describe(case, x, weight, y)
+        if kernel.operation in COLUMNS:
+            problem: Any = _columns_problem(case, x, COLUMNS[kernel.operation])
+        else:
+            of_weight = kernel.operation == "conv_weight"
+            describe = weight_problem if of_weight else conv_problem
+            problem = describe(case, x, weight, y)
     else:
         y = _zeros((case.n, case.c, *case.output), case.dtype, case.memory)
         of_grad = kernel.operation == "pool_grad"
@@ -89,7 +101,7 @@ def _plan(kernel: Kernel, case: ConvCase | PoolCase) -> CudaPlan | None:
 
 def _cases(kernel: Kernel) -> tuple[ConvCase | PoolCase, ...]:
     """The cases of a kernel's operation."""
-    return CONV_CASES if kernel.operation.startswith("conv") else POOL_CASES
+    return POOL_CASES if kernel.operation.startswith("pool") else CONV_CASES
 
 
 PLANS = [

@@ -19,6 +19,12 @@ from tests.emulation.cases import (
     pool_arrays,
     pool_plan,
 )
+from tests.emulation.columns_cases import (
+    COLUMNS_PAIRS,
+    check_columns,
+    columns_arrays,
+    columns_plan,
+)
 from tests.emulation.gradient_cases import (
     POOL_GRAD_PAIRS,
     WEIGHT_PAIRS,
@@ -73,3 +79,11 @@ def test_pool_gradient_on_the_device(kernel: Any, case: Any) -> None:
     places = indices if case.kind == 0 else None
     cuda.run(pool_grad_plan(kernel, case), grad, places, x, y, dx)
     check_pool_grad(case, (*arrays[:-1], cuda.to_host(dx)))
+
+
+@pytest.mark.parametrize(("kernel", "case"), COLUMNS_PAIRS, ids=pair_id)
+def test_columns_on_the_device(kernel: Any, case: Any) -> None:
+    source, target = columns_arrays(kernel, case)
+    there = [device_copy(a) for a in (source, target)]
+    cuda.run(columns_plan(kernel, case), *there)
+    check_columns(kernel, case, source, cuda.to_host(there[1]))

@@ -32,6 +32,13 @@ from tests.emulation.cases import (
     pool_arrays,
     pool_plan,
 )
+from tests.emulation.columns_cases import (
+    COLUMNS_PAIRS,
+    check_columns,
+    columns_arrays,
+    columns_plan,
+    columns_plans,
+)
 from tests.emulation.gradient_cases import (
     POOL_GRAD_PAIRS,
     WEIGHT_PAIRS,
@@ -55,7 +62,9 @@ def library(request: pytest.FixtureRequest, tmp_path_factory: Any) -> CDLL:
     """Compile all kernels of this file for the host, once for each index width."""
     directory: Path = tmp_path_factory.mktemp("emulator")
     # The wide build differs in one type only: every fourth instance will do.
-    chosen = [*plans(), *gradient_plans()][:: 4 if request.param == 64 else 1]
+    chosen = [*plans(), *gradient_plans(), *columns_plans()][
+        :: 4 if request.param == 64 else 1
+    ]
     return emulator.build(chosen, directory, request.param)
 
 
@@ -116,6 +125,18 @@ def test_pool_gradient_matches_float64(
     emulator.run(library, plan, grad, places, *others)
     check_pool_grad(case, arrays)
     assert guards_are_whole(arrays[-1])
+
+
+@pytest.mark.parametrize(("kernel", "case"), COLUMNS_PAIRS, ids=pair_id)
+def test_columns_match_float64(library: CDLL, kernel: Kernel, case: ConvCase) -> None:
+    source, target = map(guarded, columns_arrays(kernel, case))
+    plan = columns_plan(kernel, case)
+    assert plan is not None
+    if not _in(library, plan):
+        return
+    emulator.run(library, plan, source, target)
+    check_columns(kernel, case, source, target)
+    assert guards_are_whole(target)
 
 
 def test_thread_order_changes_nothing(library: CDLL) -> None:

@@ -8,6 +8,7 @@ import sys
 import pytest
 
 from pyconv import cuda
+from pyconv.backends import OPERATIONS
 
 BLOCK_CUPY = """
 import sys
@@ -54,7 +55,7 @@ def test_without_a_driver_the_reason_is_a_sentence() -> None:
 
 
 def test_lists_follow_the_registry() -> None:
-    for operation in ("conv", "conv_input", "conv_weight", "pool", "pool_grad"):
+    for operation in OPERATIONS:
         names = [name for name, _ in cuda.algorithms(operation)]
         registered = [k.name for k in cuda.KERNELS if k.operation == operation]
         assert names == registered

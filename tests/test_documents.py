@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 import pyconv as pc
+from pyconv.backends import OPERATIONS
 
 ROOT = Path(__file__).resolve().parent.parent
 MODULES = sorted(
@@ -28,7 +29,7 @@ def test_examples_in_docstrings(name: str) -> None:
 
 def test_the_readme_names_every_algorithm() -> None:
     text = (ROOT / "README.md").read_text(encoding="ascii")
-    for operation in ("conv", "conv_input", "conv_weight", "pool", "pool_grad"):
+    for operation in OPERATIONS:
         for name in pc.algorithms(operation):
             assert f"| `{name}` |" in text, "run python -m benchmarks.readme --write"
 

@@ -12,5 +12,6 @@ PYBIND11_MODULE(_core, module) {
     pyconv::bindings::register_pool_grad(module);
     pyconv::bindings::register_weight(module);
     pyconv::bindings::register_adjoint(module);
+    pyconv::bindings::register_unary(module);
     pyconv::bindings::register_control(module);
 }

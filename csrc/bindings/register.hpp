@@ -18,6 +18,7 @@ void register_pool(pybind11::module_& module);
 void register_pool_grad(pybind11::module_& module);
 void register_weight(pybind11::module_& module);
 void register_adjoint(pybind11::module_& module);
+void register_unary(pybind11::module_& module);
 void register_control(pybind11::module_& module);
 
 // A problem out of the bytes of its NumPy record.

@@ -63,6 +63,12 @@ struct PoolGradTensors {
     void* dx;
 };
 
+// Of an operation that makes one array of one other.
+struct UnaryTensors {
+    const void* from;
+    void* to;
+};
+
 struct ConvAlgorithm {
     const char* name;
     const char* summary;
@@ -119,6 +125,21 @@ struct PoolGradAlgorithm {
     PoolGradPlan (*plan)(const PoolProblem&, const IsaTable&, const Machine&);
     // Throws std::out_of_range where an index lies outside its plane.
     void (*run)(const PoolGradPlan&, const PoolGradTensors&);
+};
+
+// Several operations share this form: patches to columns and back. The problem is that
+// of the convolution they belong to.
+struct UnaryAlgorithm {
+    const char* operation;
+    const char* name;
+    const char* summary;
+    int64 (*from_elements)(const ConvProblem&);
+    int64 (*to_elements)(const ConvProblem&);
+    std::string (*supports)(const ConvProblem&);
+    double (*cost_us)(const ConvProblem&, const IsaTable&, const Machine&);
+    Movement (*movement)(const ConvProblem&, const IsaTable&, const Machine&);
+    UnaryPlan (*plan)(const ConvProblem&, const IsaTable&, const Machine&);
+    void (*run)(const UnaryPlan&, const UnaryTensors&);
 };
 
 } // namespace pyconv

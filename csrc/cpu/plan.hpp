@@ -18,6 +18,7 @@ struct InputAlgorithm;
 struct WeightAlgorithm;
 struct PoolAlgorithm;
 struct PoolGradAlgorithm;
+struct UnaryAlgorithm;
 
 using Blocking = std::vector<std::pair<std::string, int64>>;
 
@@ -95,6 +96,17 @@ struct PoolGradPlan {
     const IsaTable* isa;
     PoolForm form = PoolForm::ROWS;
     int64 channels = 1;
+    bool parallel;
+    Blocking blocking;
+    int64 workspace_bytes;
+};
+
+struct UnaryPlan {
+    ConvProblem problem;
+    const UnaryAlgorithm* algorithm;
+    const IsaTable* isa;
+    int64 channels = 1; // that are done together
+    int64 lines = 1;    // of windows that are done together
     bool parallel;
     Blocking blocking;
     int64 workspace_bytes;

@@ -26,6 +26,9 @@ extern const PoolAlgorithm pool_direct;
 extern const PoolGradAlgorithm pool_grad_reference;
 extern const PoolGradAlgorithm pool_grad_direct;
 
+extern const UnaryAlgorithm im2col_direct;
+extern const UnaryAlgorithm col2im_direct;
+
 std::span<const ConvAlgorithm* const> conv_algorithms() {
     static constexpr const ConvAlgorithm* ALL[] = {
         &conv_reference,
@@ -60,6 +63,11 @@ std::span<const PoolAlgorithm* const> pool_algorithms() {
 std::span<const PoolGradAlgorithm* const> pool_grad_algorithms() {
     static constexpr const PoolGradAlgorithm* ALL[] = {
         &pool_grad_reference, &pool_grad_direct};
+    return ALL;
+}
+
+std::span<const UnaryAlgorithm* const> unary_algorithms() {
+    static constexpr const UnaryAlgorithm* ALL[] = {&im2col_direct, &col2im_direct};
     return ALL;
 }
 

@@ -79,7 +79,7 @@ class Kernel:
     """One CUDA kernel: name = file stem = benchmark row = test id."""
 
     name: str
-    operation: str  # "conv", "conv_weight", "pool" or "pool_grad"
+    operation: str  # "conv", "pool_grad": one of pyconv.backends.OPERATIONS
     summary: str
     file: str  # below csrc/cuda
     supports: Callable[[Any], str]  # "" or the reason it cannot

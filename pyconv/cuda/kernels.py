@@ -7,6 +7,7 @@ simplest kernel of each operation comes first and takes every valid problem.
 
 from __future__ import annotations
 
+from pyconv.cuda.columns import COL2IM, IM2COL
 from pyconv.cuda.conv import NAIVE, SHARED_HALO
 from pyconv.cuda.gradient import GRADIENT, SCATTER, WEIGHT
 from pyconv.cuda.kernel import Kernel
@@ -23,6 +24,8 @@ KERNELS: tuple[Kernel, ...] = (
     LP,
     GRADIENT,
     SCATTER,
+    IM2COL,
+    COL2IM,
 )
 
 

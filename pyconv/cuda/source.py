@@ -17,7 +17,19 @@ __all__ = ["device_directory", "entry", "flatten"]
 _INCLUDE = re.compile(r'^\s*#\s*include\s+(["<])([^">]+)[">]')
 _ONCE = re.compile(r"^\s*#\s*pragma\s+once\s*$")
 
+# Of operations that make one array of one other.
+_UNARY = """
+extern "C" __global__ void {name}(
+    const __grid_constant__ pyconv::ConvProblem problem,
+    const {type}* __restrict__ from,
+    {type}* to) {{
+    {call}(problem, from, to);
+}}
+"""
+
 _ENTRIES = {
+    "im2col": _UNARY,
+    "col2im": _UNARY,
     "conv": """
 extern "C" __global__ void {name}(
     const __grid_constant__ pyconv::ConvProblem problem,

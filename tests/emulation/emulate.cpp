@@ -8,6 +8,7 @@ using ConvEntry = void (*)(
     pyconv::ConvProblem, const void*, const void*, const void*, const void*, void*);
 using WeightEntry =
     void (*)(pyconv::ConvProblem, const void*, const void*, void*);
+using UnaryEntry = void (*)(pyconv::ConvProblem, const void*, void*);
 using PoolEntry = void (*)(pyconv::PoolProblem, const void*, void*, void*);
 
 extern "C" int emulate_conv(
@@ -36,6 +37,18 @@ extern "C" int emulate_conv_weight(
     void* weight) {
     return emulation::launch(
         blocks, threads, seed, [=] { entry(*problem, x, grad, weight); });
+}
+
+extern "C" int emulate_unary(
+    UnaryEntry entry,
+    unsigned blocks,
+    unsigned threads,
+    unsigned seed,
+    const pyconv::ConvProblem* problem,
+    const void* from,
+    void* to) {
+    return emulation::launch(
+        blocks, threads, seed, [=] { entry(*problem, from, to); });
 }
 
 using PoolGradEntry = void (*)(

@@ -90,7 +90,8 @@ def run(
     """
     entry = ctypes.cast(getattr(library, entry_name(plan)), ctypes.c_void_p)
     record = np.ascontiguousarray(plan.record)
-    launch = getattr(library, f"emulate_{plan.kernel.operation}")
+    named = f"emulate_{plan.kernel.operation}"
+    launch = getattr(library, named if hasattr(library, named) else "emulate_unary")
     status = launch(
         entry,
         ctypes.c_uint(plan.launch.blocks),

@@ -6,7 +6,7 @@ with the kernels. Shapes are (N, C, D, H, W); memory order is the arrays' own.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from itertools import product
 from math import erf
@@ -14,7 +14,13 @@ from typing import Any
 
 import numpy as np
 
-from pyconv.problem import ConvProblem, PoolGradProblem, PoolProblem, WeightProblem
+from pyconv.problem import (
+    ConvProblem,
+    Im2colProblem,
+    PoolGradProblem,
+    PoolProblem,
+    WeightProblem,
+)
 
 Array = np.ndarray[Any, Any]
 PAD_MODES = ("constant", "reflect", "edge", "wrap")
@@ -213,6 +219,68 @@ def weight_sum(case: ConvCase, x: Array, grad: Array) -> Array:
         taps: Any = (..., *tap)
         out[taps] = np.einsum("ngcdhw,ngkdhw->gkc", grouped[inputs], given)
     return np.asarray(out.reshape(case.k, per_group, *case.kernel))
+
+
+def columns_problem(
+    case: ConvCase, x: Array, columns: Array, kind: type[Im2colProblem]
+) -> ConvProblem:
+    """Describe the patches of a case: columns are (n, c taps, *output)."""
+    bare = replace(
+        case, k=columns.shape[1], groups=1, activation=0, bias=False, residual=False
+    )
+    nothing = np.zeros((1,) * 5, x.dtype)
+    described = conv_problem(bare, x, nothing, columns, kind)
+    return replace(described, w_pitch=(0, 0, 0, 0, 0))
+
+
+def windows_of(case: ConvCase) -> Iterator[tuple[int, tuple[slice, ...]]]:
+    """Number every tap, with the padded pixels its windows meet."""
+    for number, tap in enumerate(np.ndindex(*case.kernel)):
+        yield (
+            number,
+            tuple(
+                slice(i * d, i * d + s * (m - 1) + 1, s)
+                for i, d, s, m in zip(
+                    tap, case.dilation, case.stride, case.output(), strict=True
+                )
+            ),
+        )
+
+
+def columns_of(case: ConvCase, x: Array) -> Array:
+    """Write the patches of x out, tap by tap."""
+    pads = [(0, 0), (0, 0), *zip(case.before, case.after, strict=True)]
+    padded = np.pad(x, pads)
+    taps = int(np.prod(case.kernel))
+    out = np.zeros((case.n, case.c, taps, *case.output()), x.dtype)
+    for number, window in windows_of(case):
+        place: Any = (..., *window)
+        out[:, :, number] = padded[place]
+    return out.reshape(case.n, -1, *case.output())
+
+
+def images_of(case: ConvCase, columns: Array) -> Array:
+    """Add columns back into images, in float64."""
+    taps = int(np.prod(case.kernel))
+    given = columns.astype(np.float64).reshape(case.n, case.c, taps, *case.output())
+    padded = np.zeros(
+        (
+            case.n,
+            case.c,
+            *(
+                n + b + a
+                for n, b, a in zip(case.input, case.before, case.after, strict=True)
+            ),
+        )
+    )
+    for number, window in windows_of(case):
+        place: Any = (..., *window)
+        padded[place] += given[:, :, number]
+    inside: Any = (
+        ...,
+        *(slice(b, b + n) for b, n in zip(case.before, case.input, strict=True)),
+    )
+    return np.asarray(padded[inside])
 
 
 def activated(v: Array, activation: int) -> Array:
