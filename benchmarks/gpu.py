@@ -147,6 +147,12 @@ def correctness(_: Queue) -> dict[str, Any]:
         weight = cuda.to_host(there[-1])
         check = partial(gradient_cases.check_weight, conv_case, *given[:2], weight)
         failures += _failure(kernel, conv_case, check)
+    for kernel, conv_case in gradient_cases.BIAS_PAIRS:
+        grad, bias = gradient_cases.bias_arrays(conv_case)
+        there = [cases.device_copy(a) for a in (grad, bias)]
+        cuda.run(gradient_cases.bias_plan(kernel, conv_case), *there)
+        check = partial(gradient_cases.check_bias, grad, cuda.to_host(there[1]))
+        failures += _failure(kernel, conv_case, check)
     for kernel, case in gradient_cases.POOL_GRAD_PAIRS:
         pooled = gradient_cases.pool_grad_arrays(case)
         there = [cases.device_copy(a) for a in pooled]
@@ -166,6 +172,7 @@ def correctness(_: Queue) -> dict[str, Any]:
         len(cases.CONV_PAIRS)
         + len(cases.POOL_PAIRS)
         + len(gradient_cases.WEIGHT_PAIRS)
+        + len(gradient_cases.BIAS_PAIRS)
         + len(gradient_cases.POOL_GRAD_PAIRS)
         + len(columns_cases.COLUMNS_PAIRS)
     )

@@ -36,6 +36,7 @@ CPU_OPERATIONS = {
     "conv1d, conv2d, conv3d": "conv",
     "gradients of their inputs, conv_transpose1d to 3d": "conv_input",
     "gradients of their weights": "conv_weight",
+    "gradients of their biases": "conv_bias",
     "pooling: max, average, Lp, adaptive, global, 1-D to 3-D": "pool",
     "gradients of pooling, max_unpool": "pool_grad",
     "im2col": "im2col",
@@ -44,6 +45,7 @@ CPU_OPERATIONS = {
 CUDA_OPERATIONS = {
     "conv": "convolution",
     "conv_weight": "gradient of weights",
+    "conv_bias": "gradient of biases",
     "pool": "pooling",
     "pool_grad": "gradient of pooling",
     "im2col": "im2col",

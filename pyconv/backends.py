@@ -33,6 +33,7 @@ OPERATIONS = (
     "conv",
     "conv_input",
     "conv_weight",
+    "conv_bias",
     "pool",
     "pool_grad",
     "im2col",
@@ -193,9 +194,10 @@ def algorithms(operation: str = "conv", device: str = "cpu") -> tuple[str, ...]:
     Parameters
     ----------
     operation : str
-        "conv"; "conv_input" and "conv_weight" (gradients); "pool" and "pool_grad" (also of
-        unpooling); "im2col", "col2im". Transposed convolutions and input gradients take
-        those of "conv", for their phases, and of "conv_input", for the whole.
+        "conv"; "conv_input", "conv_weight" and "conv_bias" (gradients); "pool" and
+        "pool_grad" (also of unpooling); "im2col", "col2im". Transposed convolutions and
+        input gradients take those of "conv", for their phases, and of "conv_input", for
+        the whole.
     device : {"cpu", "cuda"}
         Whose algorithms.
 

@@ -42,6 +42,7 @@ _OPERATIONS = {
         _core.pool_grad_algorithms, _core.pool_grad_candidates, _core.pool_grad_plan
     ),
     "pool": _Operation(_core.pool_algorithms, _core.pool_candidates, _core.pool_plan),
+    "conv_bias": _unary("conv_bias"),
     "im2col": _unary("im2col"),
     "col2im": _unary("col2im"),
 }

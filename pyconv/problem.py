@@ -22,6 +22,7 @@ __all__ = [
     "PADDING_MODES",
     "POOL_KINDS",
     "POOL_RECORD",
+    "BiasProblem",
     "Col2imProblem",
     "ConvProblem",
     "Im2colProblem",
@@ -162,6 +163,23 @@ class WeightProblem(ConvProblem):
     """The weight gradient of a convolution; y_pitch is that of the result's gradient."""
 
     operation: ClassVar[str] = "conv_weight"
+
+
+@dataclass(frozen=True, slots=True)
+class BiasProblem(ConvProblem):
+    """The bias gradient of a convolution; y_pitch is that of the result's gradient."""
+
+    operation: ClassVar[str] = "conv_bias"
+
+    @property
+    def flops(self) -> int:
+        """One addition for every element."""
+        return self.n * self.k * _volume(self.output)
+
+    @property
+    def compulsory_bytes(self) -> int:
+        """Bytes of the gradient and of one sum for each filter."""
+        return (self.n * _volume(self.output) + 1) * self.k * self.itemsize
 
 
 @dataclass(frozen=True, slots=True)

@@ -187,6 +187,8 @@ def run_unary(call: Call, choice: Choice) -> Array:
     target = _target(call, call.road.dtype)
     if call.problem.n > 0:
         call.backend.run_unary(choice.plan, call.operands["x"], target)
+    else:  # of nothing, whatever is not empty is a sum
+        target[...] = 0
     return call.finish(choice, target)
 
 

@@ -149,6 +149,9 @@ def convolutions() -> list[Bad]:
         ),
         grad("conv2d_bias", "rank", ValueError, "grad_output", G[0, 0]),
         grad("conv2d_bias", "list", TypeError, "grad_output", G.tolist()),
+        grad("conv2d_bias", "empty", ValueError, "grad_output", G[:, :, :0]),
+        grad("conv2d_bias", "no_filters", ValueError, "grad_output", G[:, :0]),
+        grad("conv2d_bias", "layout", ValueError, "layout", G, layout="NWHC"),
     ]
 
 

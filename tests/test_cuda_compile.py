@@ -24,6 +24,7 @@ from tests.emulation.problems import (
     ConvCase,
     PoolCase,
     arranged,
+    bias_problem,
     columns_problem,
     conv_problem,
     pool_grad_problem,
@@ -84,6 +85,8 @@ def _plan(kernel: Kernel, case: ConvCase | PoolCase) -> CudaPlan | None:
         y = _zeros((case.n, case.k, *case.output()), case.dtype, case.memory)
         if kernel.operation in COLUMNS:
             problem: Any = _columns_problem(case, x, COLUMNS[kernel.operation])
+        elif kernel.operation == "conv_bias":
+            problem = bias_problem(case, y)
         else:
             of_weight = kernel.operation == "conv_weight"
             describe = weight_problem if of_weight else conv_problem

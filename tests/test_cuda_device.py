@@ -26,8 +26,12 @@ from tests.emulation.columns_cases import (
     columns_plan,
 )
 from tests.emulation.gradient_cases import (
+    BIAS_PAIRS,
     POOL_GRAD_PAIRS,
     WEIGHT_PAIRS,
+    bias_arrays,
+    bias_plan,
+    check_bias,
     check_pool_grad,
     check_weight,
     pool_grad_arrays,
@@ -70,6 +74,14 @@ def test_weight_gradient_on_the_device(kernel: Any, case: Any) -> None:
     there = [device_copy(a) for a in arrays]
     cuda.run(weight_plan(kernel, case), *there)
     check_weight(case, arrays[0], arrays[1], cuda.to_host(there[2]))
+
+
+@pytest.mark.parametrize(("kernel", "case"), BIAS_PAIRS, ids=pair_id)
+def test_bias_gradient_on_the_device(kernel: Any, case: Any) -> None:
+    grad, bias = bias_arrays(case)
+    there = [device_copy(a) for a in (grad, bias)]
+    cuda.run(bias_plan(kernel, case), *there)
+    check_bias(grad, cuda.to_host(there[1]))
 
 
 @pytest.mark.parametrize(("kernel", "case"), POOL_GRAD_PAIRS, ids=pair_id)

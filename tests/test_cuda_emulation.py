@@ -40,8 +40,12 @@ from tests.emulation.columns_cases import (
     columns_plans,
 )
 from tests.emulation.gradient_cases import (
+    BIAS_PAIRS,
     POOL_GRAD_PAIRS,
     WEIGHT_PAIRS,
+    bias_arrays,
+    bias_plan,
+    check_bias,
     check_pool_grad,
     check_weight,
     gradient_plans,
@@ -109,6 +113,21 @@ def test_weight_gradient_matches_float64(
     emulator.run(library, plan, x, grad, weight)
     check_weight(case, x, grad, weight)
     assert guards_are_whole(weight)
+
+
+@pytest.mark.parametrize(("kernel", "case"), BIAS_PAIRS, ids=pair_id)
+def test_bias_gradient_matches_float64(
+    library: CDLL, kernel: Kernel, case: ConvCase
+) -> None:
+    grad, _ = bias_arrays(case)
+    padded = np.full(case.k + 2, 7, case.dtype)
+    plan = bias_plan(kernel, case)
+    assert plan is not None
+    if not _in(library, plan):
+        return
+    emulator.run(library, plan, grad, padded[1:-1])
+    check_bias(grad, padded[1:-1])
+    assert padded[0] == padded[-1] == 7
 
 
 @pytest.mark.parametrize(("kernel", "case"), POOL_GRAD_PAIRS, ids=pair_id)

@@ -163,20 +163,6 @@ def test_weight_gradient(algorithm: str, case: ConvCase) -> None:
             assert worst(dw, truth, scale, terms) <= 1, order
 
 
-def test_bias_gradient() -> None:
-    for shape in ((3, 5, 7, 9), (2, 33, 4, 4), (2, 6, 11), (1, 4, 3, 4, 5)):
-        g = normal(shape, np.float32)
-        axes = (0, *range(2, g.ndim))
-        truth = g.astype(np.float64).sum(axes)
-        scale = np.abs(g.astype(np.float64)).sum(axes)
-        function = getattr(pc.grad, f"conv{g.ndim - 2}d_bias")
-        for order in ORDERS:
-            db = function(in_order(g, order))
-            assert db.shape == shape[1:2]
-            assert worst(db, truth, scale, g.size // shape[1]) <= 1
-    assert (pc.grad.conv2d_bias(np.zeros((0, 3, 4, 4), np.float32)) == 0).all()
-
-
 TRANSPOSED_CASES: tuple[tuple[Any, ...], ...] = (
     # x, weight, stride, padding, output_padding, groups, dilation
     ((2, 5, 7, 6), (5, 4, 2, 2), 2, 0, 0, 1, 1),

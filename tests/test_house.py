@@ -48,6 +48,7 @@ LEVELS: tuple[tuple[str, ...], ...] = (
         "input_arguments",
         "pool_arguments",
         "weight_arguments",
+        "bias_arguments",
         "columns_arguments",
     ),
     ("running",),

@@ -127,8 +127,8 @@ struct PoolGradAlgorithm {
     void (*run)(const PoolGradPlan&, const PoolGradTensors&);
 };
 
-// Several operations share this form: patches to columns and back. The problem is that
-// of the convolution they belong to.
+// Several operations share this form: patches to columns and back, and the gradient of
+// a bias. The problem is that of the convolution they belong to.
 struct UnaryAlgorithm {
     const char* operation;
     const char* name;

@@ -28,6 +28,7 @@ extern const PoolGradAlgorithm pool_grad_direct;
 
 extern const UnaryAlgorithm im2col_direct;
 extern const UnaryAlgorithm col2im_direct;
+extern const UnaryAlgorithm bias_direct;
 
 std::span<const ConvAlgorithm* const> conv_algorithms() {
     static constexpr const ConvAlgorithm* ALL[] = {
@@ -67,7 +68,8 @@ std::span<const PoolGradAlgorithm* const> pool_grad_algorithms() {
 }
 
 std::span<const UnaryAlgorithm* const> unary_algorithms() {
-    static constexpr const UnaryAlgorithm* ALL[] = {&im2col_direct, &col2im_direct};
+    static constexpr const UnaryAlgorithm* ALL[] = {
+        &im2col_direct, &col2im_direct, &bias_direct};
     return ALL;
 }
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from pyconv.cuda.columns import COL2IM, IM2COL
 from pyconv.cuda.conv import NAIVE, SHARED_HALO
-from pyconv.cuda.gradient import GRADIENT, SCATTER, WEIGHT
+from pyconv.cuda.gradient import BIAS, GRADIENT, SCATTER, WEIGHT
 from pyconv.cuda.kernel import Kernel
 from pyconv.cuda.pool import AVERAGE, LP, MAX
 
@@ -19,6 +19,7 @@ KERNELS: tuple[Kernel, ...] = (
     NAIVE,
     SHARED_HALO,
     WEIGHT,
+    BIAS,
     MAX,
     AVERAGE,
     LP,

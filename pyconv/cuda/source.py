@@ -28,6 +28,7 @@ extern "C" __global__ void {name}(
 """
 
 _ENTRIES = {
+    "conv_bias": _UNARY,
     "im2col": _UNARY,
     "col2im": _UNARY,
     "conv": """

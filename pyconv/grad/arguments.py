@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from pyconv import _core, pool_grad_arguments, weight_arguments
+from pyconv import _core, bias_arguments, pool_grad_arguments, weight_arguments
 from pyconv.adjoint import Geometry, adjoint, check_channels
 from pyconv.arrays import Array, check_array, read_layout
 from pyconv.errors import ShapeError
 from pyconv.parameters import integer, paddings, per_axis, sizes_of
-from pyconv.pooling import avg_pool3d
 from pyconv.problem import conv_output
-from pyconv.running import run_pool_grad, run_weight
+from pyconv.running import run_pool_grad, run_unary, run_weight
 
 __all__ = ["of_bias", "of_input", "of_pooling", "of_weight"]
 
@@ -112,14 +111,17 @@ def of_weight(*raw: Any) -> Any:
 
 
 def of_bias(rank: int, grad_output: Any, layout: Any) -> Array:
-    """Sum each filter's pixels plane by plane, then over the samples in order."""
-    grad = check_array("grad_output", grad_output)
-    seen = read_layout(layout, rank, grad, "grad_output").view(grad)
-    if 0 in seen.shape[2:]:
-        raise ShapeError(f"grad_output has an empty spatial axis: shape {grad.shape}")
-    planes = avg_pool3d(seen, seen.shape[2:], divisor_override=1)
-    total: Array = planes[:, :, 0, 0, 0].sum(axis=0)
-    return total
+    """Take the short road if the raw arguments are known, else read, plan and run."""
+    raw = (f"conv{rank}d_bias", grad_output, layout, None, None, None, None, None)
+    result = _core.unary_cached(*raw)
+    if result is not None:
+        return result
+    call = bias_arguments.prepare(rank, grad_output, layout=layout)
+    choice = call.choose()
+    result = run_unary(call, choice)
+    if call.cacheable:
+        _core.unary_remember(choice.plan, call.shape, call.order, *raw)
+    return result
 
 
 def of_pooling(*raw: Any) -> Any:

@@ -237,6 +237,11 @@ def conv2d_bias(grad_output: Any, *, layout: str = "NCHW") -> Any:
     ------
     TypeError, ShapeError
         As `conv2d`.
+
+    Notes
+    -----
+    Always added in one order, whatever the number of threads or the order in memory:
+    sixty-four partial sums for each filter, in turn over its pixels.
     """
     return of_bias(2, grad_output, layout)
 

@@ -22,6 +22,7 @@ from tests.emulation.problems import (
     ConvCase,
     PoolCase,
     arranged,
+    bias_problem,
     pool_grad_problem,
     pool_gradient,
     pooled,
@@ -41,6 +42,18 @@ def weight_plan(kernel: Kernel, case: ConvCase) -> CudaPlan | None:
     """Plan a case's weight gradient; None if the kernel refuses it."""
     x, grad, weight = weight_arrays(case)
     problem = weight_problem(case, x, weight, grad)
+    return None if kernel.supports(problem) else make_plan(problem, kernel.name)
+
+
+def bias_arrays(case: ConvCase) -> tuple[Array, Array]:
+    """Make the result's gradient, and a bias that nothing has written."""
+    _, grad, _ = weight_arrays(case)
+    return grad, np.full(case.k, SENTINEL, case.dtype)
+
+
+def bias_plan(kernel: Kernel, case: ConvCase) -> CudaPlan | None:
+    """Plan a case's bias gradient; None if the kernel refuses it."""
+    problem = bias_problem(case, bias_arrays(case)[0])
     return None if kernel.supports(problem) else make_plan(problem, kernel.name)
 
 
@@ -69,6 +82,15 @@ WEIGHT_PAIRS = [
 ]
 
 
+BIAS_PAIRS = [
+    (kernel, case)
+    for kernel in KERNELS
+    if kernel.operation == "conv_bias"
+    for case in CONV_CASES
+    if not case.activation and bias_plan(kernel, case) is not None
+]
+
+
 POOL_GRAD_PAIRS = [
     (kernel, case)
     for kernel in KERNELS
@@ -79,7 +101,11 @@ POOL_GRAD_PAIRS = [
 
 
 def gradient_plans() -> Iterator[CudaPlan]:
-    """Give every plan of the two tables."""
+    """Give every plan of the three tables."""
+    for kernel, conv_case in BIAS_PAIRS:
+        plan = bias_plan(kernel, conv_case)
+        assert plan is not None
+        yield plan
     for kernel, conv_case in WEIGHT_PAIRS:
         plan = weight_plan(kernel, conv_case)
         assert plan is not None
@@ -98,6 +124,15 @@ def check_weight(case: ConvCase, x: Array, grad: Array, weight: Array) -> None:
     n = case.n * int(np.prod(case.output())) + 1
     bound = n * unit / (1 - n * unit) * scale
     assert (abs(weight - exact) <= bound).all()
+
+
+def check_bias(grad: Array, bias: Array) -> None:
+    """Compare with the float64 sum, within the bound of a sum in any order."""
+    axes = (0, 2, 3, 4)
+    unit = float(np.finfo(bias.dtype).eps) / 2
+    n = grad.size // grad.shape[1]
+    bound = n * unit / (1 - n * unit) * abs(grad.astype(np.float64)).sum(axes)
+    assert (abs(bias - grad.astype(np.float64).sum(axes)) <= bound).all()
 
 
 def check_pool_grad(case: PoolCase, arrays: tuple[Array, ...]) -> None:

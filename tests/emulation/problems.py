@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from pyconv.problem import (
+    BiasProblem,
     ConvProblem,
     Im2colProblem,
     PoolGradProblem,
@@ -219,6 +220,14 @@ def weight_sum(case: ConvCase, x: Array, grad: Array) -> Array:
         taps: Any = (..., *tap)
         out[taps] = np.einsum("ngcdhw,ngkdhw->gkc", grouped[inputs], given)
     return np.asarray(out.reshape(case.k, per_group, *case.kernel))
+
+
+def bias_problem(case: ConvCase, grad: Array) -> ConvProblem:
+    """Describe a case's bias gradient."""
+    bare = replace(case, c=1, groups=1, activation=0, bias=False, residual=False)
+    nothing = np.zeros((1,) * 5, grad.dtype)
+    described = conv_problem(bare, nothing, nothing, grad, BiasProblem)
+    return replace(described, w_pitch=(1, 0, 0, 0, 0))
 
 
 def columns_problem(
