@@ -26,7 +26,7 @@ from pyconv.control import (
 from pyconv.convolution import conv1d, conv2d, conv3d
 from pyconv.errors import BackendUnavailable, ShapeError, UnsupportedAlgorithm
 from pyconv.folding import fold_batch_norm
-from pyconv.inspection import Explanation, Info, explain, info
+from pyconv.inspection import Explanation, Info, Part, explain, info
 from pyconv.layers import Conv1d, Conv2d, Conv3d
 from pyconv.pooling import (
     avg_pool1d,
@@ -54,6 +54,7 @@ __all__ = [
     "Event",
     "Explanation",
     "Info",
+    "Part",
     "ShapeError",
     "UnsupportedAlgorithm",
     "__version__",

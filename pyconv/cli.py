@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import sys
 from collections.abc import Callable
 from inspect import signature
@@ -12,13 +13,9 @@ from typing import Any
 import numpy as np
 
 import pyconv as pc
-from pyconv.pool_arguments import POOLS
+from pyconv.readers import NAMES
 
 __all__ = ["main"]
-
-_OPERATIONS: dict[str, Callable[..., Any]] = {
-    name: getattr(pc, name) for name in ("conv1d", "conv2d", "conv3d", *POOLS)
-}
 
 # Options that become arguments of the same name, with an example each.
 _ARGUMENTS = {
@@ -57,7 +54,9 @@ def _parser() -> argparse.ArgumentParser:
     facts = commands.add_parser("info", help="what this installation and machine have")
     facts.add_argument("--json", action="store_true", help="print JSON")
     explain = commands.add_parser("explain", help="what a call would do; nothing runs")
-    explain.add_argument("operation", choices=tuple(_OPERATIONS))
+    explain.add_argument(
+        "operation", choices=tuple(NAMES), metavar="operation", help=", ".join(NAMES)
+    )
     explain.add_argument("--input", type=_integers, required=True, help="8,64,56,56")
     explain.add_argument("--weight", type=_integers, help="64,64,3,3")
     explain.add_argument("--kernel-size", type=_one_or_all, help="of a pooling window")
@@ -81,19 +80,71 @@ def _stand_in(shape: tuple[int, ...], dtype: str) -> np.ndarray[Any, Any]:
     return np.lib.stride_tricks.as_strided(one, shape, tuple(map(int, steps)))
 
 
-def _explain(options: argparse.Namespace) -> pc.Explanation:
-    function = _OPERATIONS[options.operation]
-    known = signature(function).parameters
+def _output(told: pc.Explanation, layout: str, rank: int) -> tuple[int, ...]:
+    """Shape of what a forward operation returns, in the order that layout names."""
+    problem: Any = told.problem
+    channels = getattr(problem, "k", problem.c)
+    spatial = problem.output[3 - rank :]
+    if told.operation == "im2col":
+        return (problem.n, channels, math.prod(spatial))
+    last = layout == "NHWC"
+    return (problem.n, *spatial, channels) if last else (problem.n, channels, *spatial)
+
+
+def _forward(name: str) -> Callable[..., Any]:
+    """Find the operation whose result, or its gradient, an operation takes."""
+    if name == "col2im":
+        return pc.im2col
+    whole = name.removeprefix("grad.")
+    for part in ("_input", "_weight", "_bias"):
+        whole = whole.removesuffix(part)
+    return NAMES[whole]
+
+
+def _given(options: argparse.Namespace) -> dict[str, Any]:
+    """Collect what was given on the command line, arrays as stand-ins."""
     given: dict[str, Any] = {"layout": options.layout, "algorithm": options.algorithm}
-    for name, example in _ARGUMENTS.items():
-        flag, value = f"--{name.replace('_', '-')}", getattr(options, name)
-        if value is not None and name not in known:
-            raise ValueError(f"{flag} is no option of {options.operation}")
-        if value is None and name in known and known[name].default is known[name].empty:
-            raise ValueError(f"{flag} is needed, such as {flag} {example}")
+    for name in _ARGUMENTS:
+        value = getattr(options, name)
         if value is not None:
-            given[name] = _stand_in(value, options.dtype) if name == "weight" else value
-    return pc.explain(function, _stand_in(options.input, options.dtype), **given)
+            given[name] = value
+    given["x"] = _stand_in(options.input, options.dtype)
+    if options.weight is not None:
+        given["weight"] = _stand_in(options.weight, options.dtype)
+        given["weight_size"] = options.weight
+    return given
+
+
+def _explained(name: str, given: dict[str, Any]) -> pc.Explanation:
+    """Explain a function with those of the values that it takes."""
+    function = NAMES[name]
+    known = signature(function).parameters
+    for key, example in _ARGUMENTS.items():
+        flag = f"--{key.replace('_', '-')}"
+        if key not in given and key in known and known[key].default is known[key].empty:
+            raise ValueError(f"{flag} is needed, such as {flag} {example}")
+    return pc.explain(function, **{k: v for k, v in given.items() if k in known})
+
+
+def _explain(options: argparse.Namespace) -> pc.Explanation:
+    name, given = options.operation, _given(options)
+    forward = _forward(name)
+    known = {*signature(NAMES[name]).parameters, *signature(forward).parameters}
+    for key in _ARGUMENTS:
+        if key in given and key not in known:
+            raise ValueError(f"--{key.replace('_', '-')} is no option of {name}")
+    if name.startswith("max_unpool"):
+        given["indices"] = _stand_in(options.input, "int64")
+    elif NAMES[name] is not forward:
+        told = _explained(forward.__name__, {**given, "algorithm": "auto"})
+        rank = len(options.input) - 2
+        shape = _output(told, options.layout, rank)
+        given["grad_output"] = given["columns"] = _stand_in(shape, options.dtype)
+        given["indices"] = _stand_in(shape, "int64")
+        given["input_size"] = options.input
+        if name == "col2im":
+            given["output_size"] = told.problem.input[3 - rank :]
+    return _explained(name, given)
 
 
 def main(arguments: list[str] | None = None) -> int:

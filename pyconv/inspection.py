@@ -5,29 +5,21 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from functools import partial
 from inspect import signature
 from typing import Any
 
 import numpy as np
 
-from pyconv import (
-    _core,
-    adaptive_pooling,
-    columns,
-    columns_arguments,
-    conv_arguments,
-    convolution,
-    pool_arguments,
-    pooling,
-)
+from pyconv import _core
 from pyconv.backends import cuda_unavailable, requested_device
 from pyconv.layers import Layer
 from pyconv.planning import candidates, pick, plan_cache_info
+from pyconv.problem import POOL_KINDS, PoolGradProblem
 from pyconv.protocols import Candidate, Event, Problem
+from pyconv.readers import NAMES, READERS
 from pyconv.running import Call
 
-__all__ = ["Explanation", "Info", "explain", "info"]
+__all__ = ["Explanation", "Info", "Part", "explain", "info"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +43,8 @@ class Explanation:
         Inputs read once and output written once: no algorithm moves less.
     events : tuple of Event
         Copies and transfers that the call would make.
+    parts : tuple of Part
+        Other calls that this one would make, if any.
     """
 
     operation: str
@@ -60,6 +54,7 @@ class Explanation:
     candidates: tuple[Candidate, ...]
     compulsory_bytes: int
     events: tuple[Event, ...]
+    parts: tuple[Part, ...] = ()
 
     def redundancy(self, name: str) -> float:
         """Bytes an algorithm moves out of L2 for every compulsory byte."""
@@ -78,6 +73,14 @@ class Explanation:
                 {**asdict(one), "supported": one.supported} for one in self.candidates
             ],
             "events": [asdict(event) for event in self.events],
+            "parts": [
+                {
+                    "what": part.what,
+                    "count": part.count,
+                    "explanation": part.explanation.to_dict(),
+                }
+                for part in self.parts
+            ],
         }
 
     def to_json(self) -> str:
@@ -113,24 +116,29 @@ class Explanation:
             f"  {event.kind} of {event.argument}: {event.bytes} bytes, {event.reason}"
             for event in self.events
         ]
+        for part in self.parts:
+            lines.append(f"{part.count} x {part.what}:")
+            lines += [f"  {line}" for line in str(part.explanation).splitlines()]
         return "\n".join(lines)
 
 
-def _readers() -> dict[Any, Callable[..., Call]]:
-    """Map each public function to what reads its arguments."""
-    readers: dict[Any, Callable[..., Call]] = {
-        getattr(convolution, f"conv{rank}d"): partial(conv_arguments.prepare, rank)
-        for rank in (1, 2, 3)
-    }
-    for name in pool_arguments.POOLS:
-        function = getattr(pooling, name, None) or getattr(adaptive_pooling, name)
-        readers[function] = partial(pool_arguments.prepare, name)
-    readers[columns.im2col] = columns_arguments.prepare_im2col
-    readers[columns.col2im] = columns_arguments.prepare_col2im
-    return readers
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A call that another call makes, and others just like it.
 
+    Parameters
+    ----------
+    what : str
+        What it is for.
+    count : int
+        How many of them there are.
+    explanation : Explanation
+        What one of them would do.
+    """
 
-_READERS = _readers()
+    what: str
+    count: int
+    explanation: Explanation
 
 
 def _read(
@@ -140,14 +148,34 @@ def _read(
     if isinstance(function, Layer):
         return function.explained(*args, **kwargs)
     try:
-        reader = _READERS[function]
+        reader = READERS[function]
     except (KeyError, TypeError):  # no function may have no hash
-        names = ", ".join(known.__name__ for known in _READERS)
+        names = ", ".join(NAMES)
         raise TypeError(
             f"explain takes one of {names} or a layer, got {function!r:.60}"
         ) from None
     # Public parameters and the reader's have the same names.
     return reader(**signature(function).bind(*args, **kwargs).arguments, dry=True)
+
+
+def _parts(
+    function: Callable[..., Any],
+    call: Call,
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+) -> tuple[Part, ...]:
+    """List what a call computes before it starts: a norm that its gradient lacks."""
+    problem = call.problem
+    if not isinstance(problem, PoolGradProblem) or problem.kind != POOL_KINDS["lp"]:
+        return ()
+    if call.operands["y"] is not None:
+        return ()
+    pool = NAMES[function.__name__]
+    given = signature(function).bind(*args, **kwargs).arguments
+    taken = {name: given[name] for name in signature(pool).parameters if name in given}
+    for name in ("algorithm", "out"):  # the gradient's
+        taken.pop(name, None)
+    return (Part("y, which is not given", 1, explain(pool, **taken)),)
 
 
 def explain(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Explanation:
@@ -156,7 +184,8 @@ def explain(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Explanat
     Parameters
     ----------
     function : callable
-        A convolution, a pooling, or a layer such as Conv2d.
+        A convolution, a pooling, one of their gradients, an unpooling, im2col, col2im, or
+        a layer such as Conv2d.
     *args, **kwargs
         Its arguments; only shapes, dtypes and strides of arrays matter.
 
@@ -191,6 +220,7 @@ def explain(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Explanat
         candidates=candidates(call.problem, call.backend),
         compulsory_bytes=call.problem.compulsory_bytes,
         events=tuple(call.road.events),
+        parts=_parts(function, call, args, kwargs),
     )
 
 

@@ -77,7 +77,7 @@ def _beside(
     if given["y"] is not None:
         ready["y"] = road.like("y", axes.view(given["y"]), grads)
     if given["indices"] is not None:
-        steps = Road(np.dtype(np.int64))
+        steps = Road(np.dtype(np.int64), road.dry)
         model = _of_integers(grads)
         ready["indices"] = steps.like("indices", axes.view(given["indices"]), model)
         road.events.extend(steps.events)
@@ -111,10 +111,12 @@ def prepare(
     layout: Any = "NCHW",
     algorithm: Any = "auto",
     out: Any = None,
+    dry: bool = False,
 ) -> Call:
     """Read a gradient's arguments; `name` is the pooling's, or max_unpool's.
 
-    A maximum has indices, a norm x (whose shape input_size is) and the result y.
+    A maximum has indices, a norm x (whose shape input_size is) and the result y. With
+    `dry` nothing is copied or allocated, and y may be missing.
     """
     kind, rank = ("unpool", int(name[-2])) if "unpool" in name else POOLS[name]
     grad = check_array(grad_name, grad_output)
@@ -123,7 +125,7 @@ def prepare(
     dtype = grad.dtype.newbyteorder("=")
     if pooled is not None:
         dtype = result_dtype(grad, pooled)
-    road = Road(dtype)
+    road = Road(dtype, dry)
     grads = axes.view(grad)
     size = sizes_of("input_size", input_size, grad.ndim)
     extents = size[-rank - 1 : -1] if axes.channels_last else size[-rank:]
@@ -151,7 +153,7 @@ def prepare(
     if out is not None:
         check_out(out, shape, dtype, users)
     backend, is_lent = place({**users, "out": out}, road)
-    if by_indices and backend.name == "cuda":
+    if by_indices and backend.name == "cuda" and not dry:
         _check_on_host(indices, math.prod(extents), -1 if kind == "max" else 0)
     order = axes.order(stored_channels_last(grads, axes))
     target = (

@@ -8,24 +8,26 @@ from pyconv.arrays import check_array, read_layout
 from pyconv.errors import ShapeError
 from pyconv.parameters import per_axis, sizes_of
 from pyconv.pool_grad_arguments import prepare
-from pyconv.running import run_pool_grad
+from pyconv.running import Call, run_pool_grad
 
-__all__ = ["max_unpool1d", "max_unpool2d", "max_unpool3d"]
+__all__ = ["max_unpool1d", "max_unpool2d", "max_unpool3d", "read"]
 
 
-def _unpool(
+def read(
     rank: int,
     x: Any,
     indices: Any,
     kernel_size: Any,
-    stride: Any,
-    padding: Any,
-    output_size: Any,
-    layout: Any,
-    algorithm: Any,
-    out: Any,
-) -> Any:
-    """Find the result's shape, and scatter."""
+    stride: Any = None,
+    padding: Any = 0,
+    output_size: Any = None,
+    *,
+    layout: Any = "NCHW",
+    algorithm: Any = "auto",
+    out: Any = None,
+    dry: bool = False,
+) -> Call:
+    """Find the result's shape; with `dry` nothing is copied or allocated."""
     x = check_array("x", x)
     axes = read_layout(layout, rank, x)
     kernel = per_axis("kernel_size", kernel_size, rank, 1)
@@ -48,7 +50,7 @@ def _unpool(
             f"the result's extents (n - 1) * stride - 2 * padding + kernel_size = "
             f"{extents} must be positive"
         )
-    call = prepare(
+    return prepare(
         f"max_unpool{rank}d",
         x,
         indices,
@@ -59,7 +61,21 @@ def _unpool(
         layout=layout,
         algorithm=algorithm,
         out=out,
+        dry=dry,
     )
+
+
+def _unpool(
+    rank: int,
+    x: Any,
+    indices: Any,
+    window: tuple[Any, ...],
+    layout: Any,
+    algorithm: Any,
+    out: Any,
+) -> Any:
+    """Read the arguments, and scatter."""
+    call = read(rank, x, indices, *window, layout=layout, algorithm=algorithm, out=out)
     return run_pool_grad(call, call.choose())
 
 
@@ -77,7 +93,7 @@ def max_unpool1d(
 ) -> Any:
     """Put each element where its index says; as `max_unpool2d`, of rank 1."""
     window = (kernel_size, stride, padding, output_size)
-    return _unpool(1, x, indices, *window, layout, algorithm, out)
+    return _unpool(1, x, indices, window, layout, algorithm, out)
 
 
 def max_unpool2d(
@@ -132,7 +148,7 @@ def max_unpool2d(
     array([0., 5., 0., 7.])
     """
     window = (kernel_size, stride, padding, output_size)
-    return _unpool(2, x, indices, *window, layout, algorithm, out)
+    return _unpool(2, x, indices, window, layout, algorithm, out)
 
 
 def max_unpool3d(
@@ -149,4 +165,4 @@ def max_unpool3d(
 ) -> Any:
     """Put each element where its index says; as `max_unpool2d`, of rank 3."""
     window = (kernel_size, stride, padding, output_size)
-    return _unpool(3, x, indices, *window, layout, algorithm, out)
+    return _unpool(3, x, indices, window, layout, algorithm, out)

@@ -65,7 +65,7 @@ LEVELS: tuple[tuple[str, ...], ...] = (
     ("_core",),
 )
 # Seen from every level: inspection looks at the road, it is no part of it.
-BESIDE = ("inspection", "movement", "control")
+BESIDE = ("inspection", "readers", "movement", "control")
 ADAPTERS = ("torch", "jax", "onnx", "dask")
 FRAMEWORKS = ("cupy", "torch", "jax", "onnx", "dask", "scipy")
 

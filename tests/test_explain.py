@@ -1,0 +1,152 @@
+"""explain() of gradients, unpooling and patches: what the call itself then does."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+import pyconv as pc
+from pyconv.cli import main
+from pyconv.readers import NAMES
+from tests.cases import Array, in_order, normal
+
+F32 = np.float32
+SPATIAL = (7, 6, 5)
+
+
+def arrays(rank: int, order: str) -> tuple[Array, Array, Array, Array]:
+    """X, w and what convolving and pooling them gives."""
+    spatial = SPATIAL[3 - rank :]
+    x = in_order(normal((2, 4, *spatial), F32, 1), order)
+    w = normal((6, 4, *(2,) * rank), F32, 2)
+    y = getattr(pc, f"conv{rank}d")(x, w)
+    pooled, indices = getattr(pc, f"max_pool{rank}d")(x, 2, return_indices=True)
+    return x, y, pooled, indices
+
+
+def calls(rank: int, order: str) -> dict[str, tuple[Any, ...]]:
+    """Arguments of every function of one rank, by its name below pyconv."""
+    x, y, pooled, indices = arrays(rank, order)
+    size = (6, 4, *(2,) * rank)
+    return {
+        f"grad.conv{rank}d_weight": (x, size, y),
+        f"grad.conv{rank}d_bias": (y,),
+        f"grad.max_pool{rank}d": (pooled, indices, x.shape),
+        f"grad.adaptive_max_pool{rank}d": (pooled, indices, x.shape),
+        f"grad.avg_pool{rank}d": (pooled, x.shape, 2),
+        f"grad.adaptive_avg_pool{rank}d": (pooled, x.shape),
+        f"grad.lp_pool{rank}d": (x, pooled, 2, 2),
+        f"max_unpool{rank}d": (pooled, indices, 2, None, 0, x.shape),
+    }
+
+
+def function(name: str) -> Callable[..., Any]:
+    found: Any = pc
+    for part in name.split("."):
+        found = getattr(found, part)
+    return found
+
+
+@pytest.mark.parametrize("order", ["first", "last"])
+@pytest.mark.parametrize("rank", [1, 2, 3])
+def test_the_call_does_what_was_told(rank: int, order: str) -> None:
+    for name, args in calls(rank, order).items():
+        told = pc.explain(function(name), *args)
+        with pc.trace() as made:
+            function(name)(*args)
+        expected = [part.explanation for part in told.parts] + [told]
+        assert [call.operation for call in made] == [one.operation for one in expected]
+        for call, one in zip(made, expected, strict=True):
+            assert call.algorithm == one.chosen
+            assert call.compulsory_bytes == one.compulsory_bytes
+            assert call.events == one.events, name
+            assert one.chosen in str(told)
+        assert NAMES[name] is function(name)
+
+
+def test_only_a_norm_without_its_result_is_taken_first() -> None:
+    x, _, _, _ = arrays(2, "first")
+    y = pc.lp_pool2d(x, 3, 2)
+    told = pc.explain(pc.grad.lp_pool2d, x, y, 3, 2, padding=0)
+    assert [part.explanation.operation for part in told.parts] == ["lp_pool2d"]
+    assert told.to_dict()["parts"][0]["explanation"]["chosen"] in str(told)
+    assert pc.explain(pc.grad.lp_pool2d, x, y, 3, 2, y=y).parts == ()
+
+
+def test_copies_are_told() -> None:
+    _, _, pooled, indices = arrays(2, "first")
+    given = (pooled, indices.astype(np.int32), (2, 4, 6, 5))
+    told = pc.explain(pc.grad.max_pool2d, *given)
+    assert [event.argument for event in told.events] == ["indices"]
+    turned = in_order(indices, "last")
+    told = pc.explain(pc.max_unpool2d, pooled, turned, 2)
+    assert [event.bytes for event in told.events] == [indices.nbytes]
+
+
+def test_nothing_runs() -> None:
+    x, y, pooled, indices = arrays(2, "first")
+    out = np.full((6, 4, 2, 2), 7, F32)
+    pc.explain(pc.grad.conv2d_weight, x, out.shape, y, out=out)
+    assert (out == 7).all()
+    out = np.full((2, 4, 6, 4), 7, F32)
+    wrong = indices + 1000  # which only a run would notice
+    pc.explain(pc.max_unpool2d, pooled, wrong, 2, output_size=(6, 4), out=out)
+    assert (out == 7).all()
+    large = np.broadcast_to(np.float32(1), (1, 1, 2**14, 2**14))
+    pc.explain(pc.grad.lp_pool2d, large, large, 2, 1)
+    pc.explain(pc.grad.conv2d_bias, large)
+
+
+def test_what_the_call_refuses_is_refused() -> None:
+    x, y, pooled, indices = arrays(2, "first")
+    with pytest.raises(ValueError, match="weight_size"):
+        pc.explain(pc.grad.conv2d_weight, x, (6, 4, 0, 2), y)
+    with pytest.raises(ValueError, match="input_size"):
+        pc.explain(pc.grad.max_pool2d, pooled, indices, (2, 4))
+    with pytest.raises(ValueError, match="algorithm"):
+        pc.explain(pc.grad.avg_pool2d, pooled, x.shape, 2, algorithm="fast")
+    with pytest.raises(TypeError, match="layer"):
+        pc.explain(np.sum, x)
+
+
+@pytest.mark.parametrize(
+    ("command", "words"),
+    [
+        ("grad.conv2d_weight --weight 64,32,3,3 --padding 1 --stride 2", "direct"),
+        ("grad.conv2d_bias --weight 64,32,3,3", "conv2d_bias"),
+        ("grad.max_pool2d --kernel-size 3 --stride 2", "max_pool2d gradient"),
+        ("grad.lp_pool2d --kernel-size 2 --norm-type 2", "lp_pool2d gradient"),
+        ("grad.avg_pool2d --kernel-size 2 --layout NHWC", "avg_pool2d gradient"),
+        ("grad.adaptive_avg_pool2d --output-size 7", "output (1, 7, 7)"),
+        ("max_unpool2d --kernel-size 2", "input (1, 28, 56) kernel"),
+        ("im2col --kernel-size 3 --dilation 2", "im2col on cpu"),
+        ("col2im --kernel-size 3 --padding 1", "col2im on cpu"),
+    ],
+)
+def test_command_line(command: str, words: str, capsys: Any) -> None:
+    name, *options = command.split()
+    assert main(["explain", name, "--input", "2,32,14,28", *options]) == 0
+    assert words in capsys.readouterr().out
+    assert main(["explain", name, "--input", "2,32,14,28", *options, "--json"]) == 0
+    assert '"chosen"' in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("command", "words"),
+    [
+        ("grad.conv2d_weight", "--weight is needed"),
+        ("grad.max_pool2d", "--kernel-size is needed"),
+        ("grad.conv2d_bias --weight 4,32,3,3 --kernel-size 2", "no option"),
+        ("im2col --kernel-size 3 --groups 2", "no option"),
+        ("grad.avg_pool2d --kernel-size 99", "kernel_size"),
+    ],
+)
+def test_a_wrong_command_is_one_line(command: str, words: str, capsys: Any) -> None:
+    name, *options = command.split()
+    assert main(["explain", name, "--input", "2,32,14,28", *options]) == 2
+    told = capsys.readouterr().err
+    assert words in told
+    assert told.count("\n") == 1
