@@ -12,6 +12,7 @@ in one piece instead, of algorithms("conv_input"), which stores the phases side 
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from itertools import product
 from math import gcd, inf
 from typing import Any, NamedTuple
@@ -33,9 +34,10 @@ from pyconv.errors import ShapeError
 from pyconv.input_arguments import Geometry, prepare
 from pyconv.parameters import Pair, check_size
 from pyconv.phases import Phase, direct_cost_us, phases_plan, run_phases
-from pyconv.running import run_input
+from pyconv.planning import Choice
+from pyconv.running import Call, run_input
 
-__all__ = ["Geometry", "adjoint", "check_channels"]
+__all__ = ["Adjoint", "Geometry", "adjoint", "check_channels", "read_adjoint"]
 
 # What takes an adjoint in one piece instead of phase by phase.
 _WHOLE = frozenset(name for name, _ in CPU.algorithms("conv_input"))
@@ -118,16 +120,41 @@ def check_channels(x: Array, weight: Array, groups: int, rank: int, name: str) -
         )
 
 
-def _turned(weight: Array, groups: int) -> Array:
+def _turned(weight: Array, groups: int, dry: bool) -> Array:
     """View (K, C/G, *kernel) as (C, K/G, *kernel); a copy where groups need one."""
     if groups == 1:
         return weight.swapaxes(0, 1)
     filters, channels, *kernel = weight.shape
+    shape = (groups * channels, filters // groups, *kernel)
+    if dry and isinstance(weight, np.ndarray):
+        return np.empty(shape, weight.dtype)
     parts = weight.reshape(groups, filters // groups, channels, *kernel)
-    return parts.swapaxes(1, 2).reshape(groups * channels, filters // groups, *kernel)
+    return parts.swapaxes(1, 2).reshape(shape)
 
 
-def adjoint(
+class Adjoint(NamedTuple):
+    """An adjoint, read and cut into its phases.
+
+    `whole` reads it in one piece, given out=; `may_be_whole` says whether that may be
+    taken instead of the phases, `is_cut` whether time decides.
+    """
+
+    rank: int
+    phases: list[Phase]
+    whole: Callable[..., Call]
+    may_be_whole: bool
+    is_cut: bool
+    filters: Array
+    result: Array
+    order: tuple[int, ...] | None
+
+    def takes(self, whole: Choice) -> bool:
+        """Whether the whole is taken: where time decides, it is the quicker one."""
+        limit = direct_cost_us(self.phases, self.rank) if self.is_cut else inf
+        return limit is not None and whole.candidate.cost_us < limit
+
+
+def read_adjoint(
     operation: str,
     name: str,
     rank: int,
@@ -142,13 +169,12 @@ def adjoint(
     algorithm: str = "auto",
     accuracy: str = "default",
     out: Any = None,
-    remember: Callable[[Any, tuple[int, ...], tuple[int, ...] | None], None],
-) -> Array:
-    """Return what each input pixel of a convolution receives from grad_output.
+    dry: bool = False,
+) -> Adjoint:
+    """Read what each input pixel of a convolution receives from grad_output.
 
     `operation` is the public function, `name` grad's, for errors. The epilogue is a
-    convolution's. `remember` is given the plan, the result's shape and its order in
-    memory, if nothing was copied.
+    convolution's. With `dry` nothing is copied, and the result's memory never touched.
     """
     axes = read_layout(layout, rank, grad, name)
     dtype = result_dtype(grad, weight)
@@ -166,13 +192,14 @@ def adjoint(
         check_out(out, shape, dtype, given)
         given["out"] = out
     backend, is_lent = backend_for(list(given.values()))
+    here = CPU if is_lent else backend
     order = axes.order(stored_channels_last(seen, axes))
     result = out
-    if result is None:
-        result = (CPU if is_lent else backend).empty(shape, order, dtype, grad)
-    if seen.shape[0] == 0:
-        return result
-    filters = _turned(weight, geometry.groups)
+    if result is None and dry and here is CPU:
+        result = _untouched(shape, order, dtype)
+    elif result is None:
+        result = here.empty(shape, order, dtype, grad)
+    filters = _turned(weight, geometry.groups, dry)
     along = [
         _phases(p, n, k, stride, dilation, pad[0])
         for p, n, k, stride, dilation, pad in zip(
@@ -185,7 +212,7 @@ def adjoint(
             strict=True,
         )
     ]
-    zero = (CPU if is_lent else backend).empty((1,), None, dtype, grad)
+    zero = here.empty((1,), None, dtype, grad)
     zero[...] = 0
     epilogue = {"bias": bias, "activation": activation, "residual": residual}
     how = {"algorithm": algorithm, "accuracy": accuracy, "groups": geometry.groups}
@@ -204,31 +231,58 @@ def adjoint(
     ]
     is_cut = max(geometry.stride) > 1 and algorithm == "auto"
     is_ours = backend is CPU and not is_lent and dtype.name in _WHOLE_DTYPES
-    if is_ours and (is_cut or algorithm in _WHOLE):
-        call = prepare(
-            operation,
-            axes,
-            grad,
-            weight,
-            geometry,
-            bias=bias,
-            activation=activation,
-            residual=residual,
-            algorithm=algorithm,
-            accuracy=accuracy,
-            out=result,
-        )
+    whole = partial(
+        prepare,
+        operation,
+        axes,
+        grad,
+        weight,
+        geometry,
+        **epilogue,
+        algorithm=algorithm,
+        accuracy=accuracy,
+        out=result,
+    )
+    may_be_whole = is_ours and (is_cut or algorithm in _WHOLE)
+    return Adjoint(rank, phases, whole, may_be_whole, is_cut, filters, result, order)
+
+
+def _untouched(
+    shape: tuple[int, ...], order: tuple[int, ...] | None, dtype: Any
+) -> Array:
+    """Reserve an array that nothing writes: memory for it is never taken."""
+    axes = order or tuple(range(len(shape)))
+    stored = np.empty([shape[axis] for axis in axes], dtype)
+    return stored.transpose(sorted(range(len(axes)), key=axes.__getitem__))
+
+
+def adjoint(
+    *read: Any,
+    remember: Callable[[Any, tuple[int, ...], tuple[int, ...] | None], None],
+    **options: Any,
+) -> Array:
+    """Return what each input pixel of a convolution receives from grad_output.
+
+    Takes read_adjoint()'s arguments. `remember` is given the plan, the result's shape and
+    its order in memory, if nothing was copied.
+    """
+    *_, grad, weight, geometry = read
+    taken = read_adjoint(*read, **options)
+    result: Array = taken.result
+    if 0 in result.shape:  # an empty batch
+        return result
+    if taken.may_be_whole:
+        call = taken.whole()
         choice = call.choose()
-        limit = direct_cost_us(phases, rank) if is_cut else inf
-        if limit is not None and choice.candidate.cost_us < limit:
+        if taken.takes(choice):
             run_input(call, choice)
             if call.cacheable:
-                remember(choice.plan, shape, order)
+                remember(choice.plan, result.shape, taken.order)
             return result
-    runs = run_phases(phases, rank)
-    plan = phases_plan(runs, grad, weight, filters, geometry.groups, result)
+    runs = run_phases(taken.phases, taken.rank)
+    plan = phases_plan(runs, grad, weight, taken.filters, geometry.groups, result)
     if plan is not None:
-        remember(plan, shape, order)
+        remember(plan, result.shape, taken.order)
     return result
 
 

@@ -25,6 +25,7 @@ _ARGUMENTS = {
     "norm_type": "2",
     "stride": "2",
     "padding": "1",
+    "output_padding": "1",
     "dilation": "2",
     "groups": "4",
 }
@@ -64,6 +65,7 @@ def _parser() -> argparse.ArgumentParser:
     explain.add_argument("--norm-type", type=float, help="of lp_pool: 1, 2")
     explain.add_argument("--stride", type=_one_or_all)
     explain.add_argument("--padding", type=_padding, help="1, 1,2 or same")
+    explain.add_argument("--output-padding", type=_one_or_all, help="conv_transpose's")
     explain.add_argument("--dilation", type=_one_or_all)
     explain.add_argument("--groups", type=int)
     explain.add_argument("--dtype", choices=("float32", "float64"), default="float32")

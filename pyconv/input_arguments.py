@@ -50,10 +50,11 @@ def prepare(
     algorithm: str,
     accuracy: Any,
     out: Array,
+    dry: bool = False,
 ) -> Call:
-    """Make operands ready; arrays are NumPy's, and all shapes but bias' were checked."""
+    """Make operands ready; all shapes but bias' were checked. `dry`: copy nothing."""
     dtype = result_dtype(grad, weight)
-    road = Road(dtype)
+    road = Road(dtype, dry)
     seen = axes.view(grad)
     channels = weight.shape[1] * geometry.groups
     if bias is not None and check_array("bias", bias).shape != (channels,):

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from inspect import signature
 from typing import Any
 
 import numpy as np
 
 from pyconv import _core
+from pyconv.adjoint import Adjoint
 from pyconv.backends import cuda_unavailable, requested_device
 from pyconv.layers import Layer
 from pyconv.planning import candidates, pick, plan_cache_info
-from pyconv.problem import POOL_KINDS, PoolGradProblem
+from pyconv.problem import POOL_KINDS, InputProblem, PoolGradProblem
 from pyconv.protocols import Candidate, Event, Problem
 from pyconv.readers import NAMES, READERS
 from pyconv.running import Call
@@ -89,10 +90,13 @@ class Explanation:
 
     def __str__(self) -> str:
         problem = self.problem
+        given, made = problem.input, problem.output
+        if isinstance(problem, InputProblem):  # of the convolution it runs backwards
+            given, made = made, given
         lines = [
             (
-                f"{self.operation} on {self.device}: input {problem.input} kernel "
-                f"{problem.kernel} output {problem.output}, n={problem.n}; "
+                f"{self.operation} on {self.device}: input {given} kernel "
+                f"{problem.kernel} output {made}, n={problem.n}; "
                 f"{problem.flops / 1e6:.4g} MFLOP, compulsory "
                 f"{self.compulsory_bytes / 1e6:.4g} MB"
             ),
@@ -104,7 +108,7 @@ class Explanation:
         for one in self.candidates:
             mark = ">" if one.name == self.chosen else " "
             if not one.supported:
-                lines.append(f"{mark} {one.name:<14}refused: {one.reason}")
+                lines.append(f"{mark} {one.name:<13} refused: {one.reason}")
                 continue
             sizes = [one.bytes[level] / 1e6 for level in ("l1", "l2", "dram")]
             lines.append(
@@ -118,7 +122,11 @@ class Explanation:
         ]
         for part in self.parts:
             lines.append(f"{part.count} x {part.what}:")
-            lines += [f"  {line}" for line in str(part.explanation).splitlines()]
+            lines += [
+                f"  {line}"
+                for line in str(part.explanation).splitlines()
+                if " refused: " not in line
+            ]
         return "\n".join(lines)
 
 
@@ -143,7 +151,7 @@ class Part:
 
 def _read(
     function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
-) -> Call:
+) -> Call | Adjoint:
     """Read a call of a public function or a layer, and copy nothing."""
     if isinstance(function, Layer):
         return function.explained(*args, **kwargs)
@@ -178,14 +186,80 @@ def _parts(
     return (Part("y, which is not given", 1, explain(pool, **taken)),)
 
 
+def _explained(call: Call, keeps_weights: bool = False) -> Explanation:
+    """Ask every algorithm about one problem."""
+    chosen, _ = pick(call.problem, call.backend, call.algorithm, keeps_weights)
+    return Explanation(
+        operation=call.name,
+        problem=call.problem,
+        device=call.backend.name,
+        chosen=chosen.name,
+        candidates=candidates(call.problem, call.backend),
+        compulsory_bytes=call.problem.compulsory_bytes,
+        events=tuple(call.road.events),
+    )
+
+
+def _phases(told: list[Explanation]) -> Candidate:
+    """Add up what the convolutions of an adjoint's phases would do."""
+    chosen = [
+        next(one for one in each.candidates if one.name == each.chosen) for each in told
+    ]
+    roundings = {one.rounding for one in chosen}
+    return Candidate(
+        name="phases",
+        summary="a convolution for every phase of the result's pixels",
+        rounding=roundings.pop() if len(roundings) == 1 else "",
+        reason="",
+        cost_us=sum(one.cost_us for one in chosen),
+        pack_us=sum(one.pack_us for one in chosen),
+        workspace_bytes=max(one.workspace_bytes for one in chosen),
+        flops=sum(one.flops for one in chosen),
+        bytes={
+            level: sum(one.bytes[level] for one in chosen)
+            for level in ("l1", "l2", "dram")
+        },
+    )
+
+
+def _explained_adjoint(read: Adjoint) -> Explanation:
+    """Ask about every phase, and about the whole where that may be taken."""
+    calls = [phase.read(read.rank, dry=True) for phase in read.phases]
+    told = [_explained(call) for call in calls]
+    whole = read.whole(dry=True)
+    found: tuple[Candidate, ...] = (_phases(told),)
+    chosen = "phases"
+    if read.may_be_whole:
+        found = (*candidates(whole.problem, whole.backend), *found)
+        choice = whole.choose()
+        chosen = choice.candidate.name if read.takes(choice) else chosen
+    alike: dict[Any, list[Explanation]] = {}
+    for one in told:
+        kind = (one.problem.kernel, one.problem.output, one.chosen)
+        alike.setdefault(kind, []).append(one)
+    events = whole.road.events
+    if chosen == "phases":
+        events = [event for one in told for event in one.events]
+    return Explanation(
+        operation=whole.name,
+        problem=whole.problem,
+        device=calls[0].backend.name,
+        chosen=chosen,
+        candidates=found,
+        compulsory_bytes=whole.problem.compulsory_bytes,
+        events=tuple(events),
+        parts=tuple(Part("phase", len(group), group[0]) for group in alike.values()),
+    )
+
+
 def explain(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Explanation:
     """Say what a call would do; nothing is computed, copied or allocated.
 
     Parameters
     ----------
     function : callable
-        A convolution, a pooling, one of their gradients, an unpooling, im2col, col2im, or
-        a layer such as Conv2d.
+        A convolution, transposed or not, a pooling, one of their gradients, an unpooling,
+        im2col, col2im, or a layer such as Conv2d.
     *args, **kwargs
         Its arguments; only shapes, dtypes and strides of arrays matter.
 
@@ -193,7 +267,9 @@ def explain(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Explanat
     -------
     Explanation
         Every algorithm with its estimated cost, predicted bytes and workspace, or the
-        reason it is refused; the one that would run. Prints as a table.
+        reason it is refused; the one that would run. Prints as a table. Of transposed
+        convolutions and input gradients "phases" stands for the convolutions in `parts`,
+        where phases of one kernel, output and choice are listed once.
 
     Raises
     ------
@@ -210,18 +286,10 @@ def explain(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Explanat
     True
     """
     call = _read(function, args, kwargs)
-    keeps_weights = isinstance(function, Layer)
-    chosen, _ = pick(call.problem, call.backend, call.algorithm, keeps_weights)
-    return Explanation(
-        operation=call.name,
-        problem=call.problem,
-        device=call.backend.name,
-        chosen=chosen.name,
-        candidates=candidates(call.problem, call.backend),
-        compulsory_bytes=call.problem.compulsory_bytes,
-        events=tuple(call.road.events),
-        parts=_parts(function, call, args, kwargs),
-    )
+    if isinstance(call, Adjoint):
+        return _explained_adjoint(call)
+    told = _explained(call, keeps_weights=isinstance(function, Layer))
+    return replace(told, parts=_parts(function, call, args, kwargs))
 
 
 class Info(dict[str, Any]):

@@ -1,7 +1,8 @@
 """What reads a public function's arguments, for explain(): the road's own readers, dry.
 
 Nothing is copied, allocated or run. Each reader takes the public function's parameters
-by their names and `dry`, and returns the Call that the function would plan.
+by their names and `dry`, and returns the Call that the function would plan, or the
+Adjoint whose phases it would convolve.
 """
 
 from __future__ import annotations
@@ -21,14 +22,17 @@ from pyconv import (
     pool_arguments,
     pool_grad_arguments,
     pooling,
+    transposed,
     unpooling,
     weight_arguments,
 )
+from pyconv.adjoint import Adjoint, read_adjoint
+from pyconv.grad.arguments import read_input
 from pyconv.running import Call
 
 __all__ = ["NAMES", "READERS"]
 
-Reader = Callable[..., Call]
+Reader = Callable[..., Call | Adjoint]
 
 
 def _pool_gradient(name: str) -> Reader:
@@ -44,14 +48,28 @@ def _pool_gradient(name: str) -> Reader:
     return reader
 
 
+def _adjoint(read: Callable[..., Any], rank: int) -> Reader:
+    """Read an input gradient or a transposed convolution."""
+
+    def reader(dry: bool, **given: Any) -> Adjoint:
+        taken, how = read(rank, **given)
+        return read_adjoint(*taken, **how, dry=dry)
+
+    return reader
+
+
 def _readers() -> dict[str, tuple[Any, Reader]]:
-    """List every function that has one reader, by its name below pyconv."""
+    """List every function, and what reads it, by its name below pyconv."""
     found: dict[str, tuple[Any, Reader]] = {}
     for rank in (1, 2, 3):
         name = f"conv{rank}d"
         found[name] = (
             getattr(convolution, name),
             partial(conv_arguments.prepare, rank),
+        )
+        found[f"grad.{name}_input"] = (
+            getattr(grad, f"{name}_input"),
+            _adjoint(read_input, rank),
         )
         found[f"grad.{name}_weight"] = (
             getattr(grad, f"{name}_weight"),
@@ -60,6 +78,11 @@ def _readers() -> dict[str, tuple[Any, Reader]]:
         found[f"grad.{name}_bias"] = (
             getattr(grad, f"{name}_bias"),
             partial(bias_arguments.prepare, rank),
+        )
+        name = f"conv_transpose{rank}d"
+        found[name] = (
+            getattr(transposed, name),
+            _adjoint(transposed.read_transposed, rank),
         )
         name = f"max_unpool{rank}d"
         found[name] = (getattr(unpooling, name), partial(unpooling.read, rank))

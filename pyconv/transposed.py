@@ -10,7 +10,12 @@ from pyconv.arrays import check_array, read_layout
 from pyconv.errors import ShapeError
 from pyconv.parameters import integer, paddings, per_axis
 
-__all__ = ["conv_transpose1d", "conv_transpose2d", "conv_transpose3d"]
+__all__ = [
+    "conv_transpose1d",
+    "conv_transpose2d",
+    "conv_transpose3d",
+    "read_transposed",
+]
 
 
 def _transposed(*raw: Any) -> Any:
@@ -19,28 +24,32 @@ def _transposed(*raw: Any) -> Any:
     `raw` are the rank and conv_transpose2d's arguments in their order.
     """
     y = _core.transposed_cached(*raw)
-    return _read(raw, *raw) if y is None else y
+    if y is not None:
+        return y
+    taken, how = read_transposed(*raw)
+    return adjoint(
+        *taken, **how, remember=lambda *plan: _core.transposed_remember(*plan, *raw)
+    )
 
 
-def _read(
-    raw: tuple[Any, ...],
+def read_transposed(
     rank: int,
     x: Any,
     weight: Any,
-    bias: Any,
-    stride: Any,
-    padding: Any,
-    output_padding: Any,
-    groups: Any,
-    dilation: Any,
-    layout: Any,
-    activation: Any,
-    residual: Any,
-    algorithm: Any,
-    accuracy: Any,
-    out: Any,
-) -> Any:
-    """Read the window, and compute the result's size."""
+    bias: Any = None,
+    stride: Any = 1,
+    padding: Any = 0,
+    output_padding: Any = 0,
+    groups: Any = 1,
+    dilation: Any = 1,
+    layout: Any = "NCHW",
+    activation: Any = None,
+    residual: Any = None,
+    algorithm: Any = "auto",
+    accuracy: Any = "default",
+    out: Any = None,
+) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """Read the window, and compute the result's size: read_adjoint's arguments."""
     x, weight = check_array("x", x), check_array("weight", weight)
     seen = read_layout(layout, rank, x).view(x)
     group_count = integer("groups", groups, 1)
@@ -75,22 +84,17 @@ def _read(
             f"- after + dilation * (k - 1) + output_padding + 1 = {extents}"
         )
     geometry = Geometry(extents, strides, pads, dilations, group_count)
-    return adjoint(
-        f"conv_transpose{rank}d",
-        "x",
-        rank,
-        x,
-        weight,
-        geometry,
-        bias=bias,
-        layout=layout,
-        activation=activation,
-        residual=residual,
-        algorithm=algorithm,
-        accuracy=accuracy,
-        out=out,
-        remember=lambda *plan: _core.transposed_remember(*plan, *raw),
-    )
+    taken = (f"conv_transpose{rank}d", "x", rank, x, weight, geometry)
+    how = {
+        "bias": bias,
+        "layout": layout,
+        "activation": activation,
+        "residual": residual,
+        "algorithm": algorithm,
+        "accuracy": accuracy,
+        "out": out,
+    }
+    return taken, how
 
 
 def conv_transpose1d(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import resource
+from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
@@ -43,6 +45,30 @@ def calls(rank: int, order: str) -> dict[str, tuple[Any, ...]]:
     }
 
 
+def adjoints(rank: int, order: str) -> dict[str, list[dict[str, Any]]]:
+    """Arguments of what is made of phases."""
+    x, y, _, _ = arrays(rank, order)
+    w = normal((6, 4, *(2,) * rank), F32, 2)
+    wide = normal((6, 3, *(3,) * rank), F32, 2)
+    half = getattr(pc, f"conv{rank}d")(x, w, stride=2, padding=1)
+    gradient = {"input_size": x.shape, "weight": w}
+    spread = {"x": y, "weight": wide}
+    return {
+        f"grad.conv{rank}d_input": [
+            {**gradient, "grad_output": y},
+            {**gradient, "grad_output": y, "algorithm": "im2col"},
+            {**gradient, "grad_output": half, "stride": 2, "padding": 1},
+        ],
+        f"conv_transpose{rank}d": [
+            {**spread},
+            {**spread, "stride": 2, "padding": 1, "bias": normal((3,), F32)},
+            {**spread, "stride": 2, "groups": 2, "activation": "relu"},
+            {**spread, "stride": 4, "output_padding": 3},  # some phases without a tap
+            {**spread, "stride": 2, "algorithm": "direct"},
+        ],
+    }
+
+
 def function(name: str) -> Callable[..., Any]:
     found: Any = pc
     for part in name.split("."):
@@ -65,6 +91,61 @@ def test_the_call_does_what_was_told(rank: int, order: str) -> None:
             assert call.events == one.events, name
             assert one.chosen in str(told)
         assert NAMES[name] is function(name)
+
+
+@pytest.mark.parametrize("order", ["first", "last"])
+@pytest.mark.parametrize("rank", [1, 2, 3])
+def test_an_adjoint_does_what_was_told(rank: int, order: str) -> None:
+    for name, cases in adjoints(rank, order).items():
+        for given in cases:
+            told = pc.explain(function(name), **given)
+            with pc.trace() as made:
+                function(name)(**given)
+            algorithms = Counter(call.algorithm for call in made)
+            expected: Counter[str] = Counter()
+            for part in told.parts:
+                expected[part.explanation.chosen] += part.count
+            if told.chosen == "phases":
+                assert algorithms == expected, (name, given)
+            else:
+                assert list(algorithms) == [told.chosen]
+                assert made[0].compulsory_bytes == told.compulsory_bytes
+            phases = next(one for one in told.candidates if one.name == "phases")
+            assert phases.cost_us > 0
+            assert [part.what for part in told.parts] == ["phase"] * len(told.parts)
+            assert f"{told.parts[0].count} x phase" in str(told)
+
+
+def test_an_adjoint_shows_its_own_extents() -> None:
+    x, w = normal((1, 4, 5, 6), F32), normal((4, 3, 4, 4), F32)
+    told = pc.explain(pc.conv_transpose2d, x, w, stride=2, padding=1)
+    assert "input (1, 5, 6) kernel (1, 4, 4) output (1, 10, 12)" in str(told)
+    assert [part.count for part in told.parts] == [4]
+    assert told.compulsory_bytes == x.nbytes + w.nbytes + 4 * 3 * 10 * 12
+    assert told.problem.flops == 2 * x.size * 3 * 4 * 4
+    with pytest.raises(ValueError, match="output_padding"):
+        pc.explain(pc.conv_transpose2d, x, w, stride=2, output_padding=2)
+
+
+def test_explaining_an_adjoint_takes_no_memory() -> None:
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    large = np.broadcast_to(np.float32(1), (1, 2, 2**12, 2**12))
+    filters = np.broadcast_to(np.float32(1), (2, 2**8, 2, 2))
+    for groups in (1, 2):
+        told = pc.explain(
+            pc.conv_transpose2d,
+            large,
+            filters[:, : 4 // groups],
+            stride=2,
+            groups=groups,
+        )
+        assert told.compulsory_bytes > 2**30
+    out = np.full((1, 3, 10, 12), 7, F32)
+    x, w = normal((1, 4, 5, 6), F32), normal((4, 3, 4, 4), F32)
+    pc.explain(pc.conv_transpose2d, x, w, stride=2, padding=1, out=out)
+    assert (out == 7).all()
+    grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
+    assert grown < 64 * 1024, f"{grown} KiB"
 
 
 def test_only_a_norm_without_its_result_is_taken_first() -> None:
@@ -121,6 +202,11 @@ def test_what_the_call_refuses_is_refused() -> None:
         ("grad.lp_pool2d --kernel-size 2 --norm-type 2", "lp_pool2d gradient"),
         ("grad.avg_pool2d --kernel-size 2 --layout NHWC", "avg_pool2d gradient"),
         ("grad.adaptive_avg_pool2d --output-size 7", "output (1, 7, 7)"),
+        ("grad.conv2d_input --weight 64,32,3,3 --padding 1", "1 x phase"),
+        (
+            "conv_transpose2d --weight 32,16,3,3 --stride 2 --output-padding 1",
+            "output (1, 30, 58)",
+        ),
         ("max_unpool2d --kernel-size 2", "input (1, 28, 56) kernel"),
         ("im2col --kernel-size 3 --dilation 2", "im2col on cpu"),
         ("col2im --kernel-size 3 --padding 1", "col2im on cpu"),

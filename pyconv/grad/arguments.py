@@ -12,7 +12,7 @@ from pyconv.parameters import integer, paddings, per_axis, sizes_of
 from pyconv.problem import conv_output
 from pyconv.running import run_pool_grad, run_unary, run_weight
 
-__all__ = ["of_bias", "of_input", "of_pooling", "of_weight"]
+__all__ = ["of_bias", "of_input", "of_pooling", "of_weight", "read_input"]
 
 
 def of_input(*raw: Any) -> Any:
@@ -22,25 +22,29 @@ def of_input(*raw: Any) -> Any:
     accuracy and out.
     """
     result = _core.input_cached(*raw)
-    return _input(raw, *raw) if result is None else result
+    if result is not None:
+        return result
+    taken, how = read_input(*raw)
+    return adjoint(
+        *taken, **how, remember=lambda *plan: _core.input_remember(*plan, *raw)
+    )
 
 
-def _input(
-    raw: tuple[Any, ...],
+def read_input(
     rank: int,
     input_size: Any,
     weight: Any,
     grad_output: Any,
-    stride: Any,
-    padding: Any,
-    dilation: Any,
-    groups: Any,
-    layout: Any,
-    algorithm: Any,
-    accuracy: Any,
-    out: Any,
-) -> Any:
-    """Read the window, and check grad_output against the sizes it makes."""
+    stride: Any = 1,
+    padding: Any = 0,
+    dilation: Any = 1,
+    groups: Any = 1,
+    layout: Any = "NCHW",
+    algorithm: Any = "auto",
+    accuracy: Any = "default",
+    out: Any = None,
+) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """Read the window, check grad_output against the sizes; read_adjoint's arguments."""
     weight = check_array("weight", weight)
     grad = check_array("grad_output", grad_output)
     axes = read_layout(layout, rank, grad, "grad_output")
@@ -76,19 +80,14 @@ def _input(
             f"(k - 1) - 1) / stride) + 1 = {output}, and its batch input_size's"
         )
     geometry = Geometry(extents, strides, pads, dilations, group_count)
-    return adjoint(
-        f"conv{rank}d_input",
-        "grad_output",
-        rank,
-        grad,
-        weight,
-        geometry,
-        layout=layout,
-        algorithm=algorithm,
-        accuracy=accuracy,
-        out=out,
-        remember=lambda *plan: _core.input_remember(*plan, *raw),
-    )
+    taken = (f"conv{rank}d_input", "grad_output", rank, grad, weight, geometry)
+    how = {
+        "layout": layout,
+        "algorithm": algorithm,
+        "accuracy": accuracy,
+        "out": out,
+    }
+    return taken, how
 
 
 def of_weight(*raw: Any) -> Any:
