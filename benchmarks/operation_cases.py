@@ -41,6 +41,8 @@ GROUPS = {
     "weight_1x1": Group("weight gradient 1x1", 1.5, 1.0),
     "transposed": Group("transposed k2s2, k4s2", 1.2, 1.0),
     "grouped": Group("grouped transposed", 4, 1.0),
+    "columns": Group("im2col and col2im", 1.0, 1.0),
+    "bias": Group("bias gradient", 1.0, 1.0),
 }
 
 
@@ -192,6 +194,45 @@ def convolutions() -> Iterator[Case]:
                 ((n, c, size, size), (c, k // groups, kernel, kernel)),
                 partial(pc.conv_transpose2d, **how),
                 partial(functional.conv_transpose2d, **how),
+            )
+
+
+def patches() -> Iterator[Case]:
+    """Patches to columns and back, and sums over pixels."""
+    for n in (1, 8):
+        for c, size, k, p, s in (
+            (64, 56, 3, 1, 1),
+            (512, 7, 3, 1, 1),
+            (90, 35, 5, 2, 1),
+            (3, 224, 7, 3, 2),
+            (3, 224, 16, 0, 16),
+        ):
+            x = (n, c, size, size)
+            out = (size + 2 * p - k) // s + 1
+            window: dict[str, Any] = {"kernel_size": k, "padding": p, "stride": s}
+            whole: dict[str, Any] = {**window, "output_size": (size, size)}
+            name = f"{'x'.join(map(str, x))} {k}x{k} s{s} p{p}"
+            yield Case(
+                "columns",
+                f"im2col {name}",
+                (x,),
+                partial(pc.im2col, **window),
+                partial(functional.unfold, **window),
+            )
+            yield Case(
+                "columns",
+                f"col2im {name}",
+                ((n, c * k * k, out * out),),
+                partial(pc.col2im, **whole),
+                partial(functional.fold, **whole),
+            )
+        for x in ((n, 64, 56, 56), (n, 512, 7, 7), (n, 91, 57, 43), (n, 3, 224, 224)):
+            yield Case(
+                "bias",
+                "x".join(map(str, x)),
+                (x,),
+                pc.grad.conv2d_bias,
+                lambda g: g.sum((0, 2, 3)),
             )
 
 

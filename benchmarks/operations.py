@@ -1,4 +1,4 @@
-"""Pooling, gradients and transposed convolution: pyconv beside PyTorch and ONNX Runtime.
+"""Pooling, gradients, transposed convolution, patches: beside PyTorch and ONNX Runtime.
 
     python -m benchmarks.operations [--threads 2] [--rounds 3] [--group NAME] [--table]
 
@@ -26,7 +26,14 @@ import pyconv as pc
 from benchmarks import machine
 from benchmarks.bench import progress_bar, rounded
 from benchmarks.measuring import Budget, family
-from benchmarks.operation_cases import GROUPS, Array, Case, convolutions, pools
+from benchmarks.operation_cases import (
+    GROUPS,
+    Array,
+    Case,
+    convolutions,
+    patches,
+    pools,
+)
 from benchmarks.standing import geometric_mean
 from benchmarks.timing import alternate
 
@@ -229,7 +236,8 @@ def main(arguments: list[str]) -> int:
         pc.set_num_threads(options.threads)
         budget = Budget(options.rounds, options.turn_seconds)
         wanted = options.group or list(GROUPS)
-        chosen = [c for c in (*pools(), *convolutions()) if c.group in wanted]
+        cases = (*pools(), *convolutions(), *patches())
+        chosen = [case for case in cases if case.group in wanted]
         found: dict[str, list[Any]] = {key: [] for key in wanted}
         with progress_bar(console) as progress:
             task = progress.add_task("operations", total=len(chosen))

@@ -165,7 +165,7 @@ std::string supports(const ConvProblem&) {
 double cost_us(const ConvProblem& problem, const IsaTable&, const Machine& host) {
     const bool rows = problem.stride[2] == 1 && problem.y_pitch[4] == 1;
     const double cycles =
-        (rows ? 0.4 : 1.5) * column_elements(problem) + 2.0 * image_elements(problem);
+        (rows ? 0.6 : 1.5) * column_elements(problem) + 2.0 * image_elements(problem);
     return columns_us(problem, cycles + 200.0, host);
 }
 
