@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import math
 import sys
 from collections.abc import Callable
 from inspect import signature
@@ -13,7 +12,7 @@ from typing import Any
 import numpy as np
 
 import pyconv as pc
-from pyconv.readers import NAMES
+from pyconv.readers import NAMES, READERS
 
 __all__ = ["main"]
 
@@ -32,8 +31,8 @@ _ARGUMENTS = {
 
 
 def _integers(text: str) -> tuple[int, ...]:
-    """Read 8,64,56,56."""
-    return tuple(int(part) for part in text.split(","))
+    """Read 8,64,56,56, or 3, of one axis."""
+    return tuple(int(part) for part in text.removesuffix(",").split(","))
 
 
 def _padding(text: str) -> Any:
@@ -46,7 +45,7 @@ def _padding(text: str) -> Any:
 def _one_or_all(text: str) -> Any:
     """Read an integer, or one for each axis."""
     values = _integers(text)
-    return values[0] if len(values) == 1 else values
+    return values if "," in text else values[0]
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -60,7 +59,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     explain.add_argument("--input", type=_integers, required=True, help="8,64,56,56")
     explain.add_argument("--weight", type=_integers, help="64,64,3,3")
-    explain.add_argument("--kernel-size", type=_one_or_all, help="of a pooling window")
+    explain.add_argument("--kernel-size", type=_one_or_all, help="3, or 3,5")
     explain.add_argument("--output-size", type=_one_or_all, help="of adaptive pooling")
     explain.add_argument("--norm-type", type=float, help="of lp_pool: 1, 2")
     explain.add_argument("--stride", type=_one_or_all)
@@ -80,17 +79,6 @@ def _stand_in(shape: tuple[int, ...], dtype: str) -> np.ndarray[Any, Any]:
     steps = np.cumprod((1, *shape[:0:-1]))[::-1] * np.dtype(dtype).itemsize
     one = np.zeros(1, dtype)
     return np.lib.stride_tricks.as_strided(one, shape, tuple(map(int, steps)))
-
-
-def _output(told: pc.Explanation, layout: str, rank: int) -> tuple[int, ...]:
-    """Shape of what a forward operation returns, in the order that layout names."""
-    problem: Any = told.problem
-    channels = getattr(problem, "k", problem.c)
-    spatial = problem.output[3 - rank :]
-    if told.operation == "im2col":
-        return (problem.n, channels, math.prod(spatial))
-    last = layout == "NHWC"
-    return (problem.n, *spatial, channels) if last else (problem.n, channels, *spatial)
 
 
 def _forward(name: str) -> Callable[..., Any]:
@@ -117,36 +105,34 @@ def _given(options: argparse.Namespace) -> dict[str, Any]:
     return given
 
 
-def _explained(name: str, given: dict[str, Any]) -> pc.Explanation:
-    """Explain a function with those of the values that it takes."""
-    function = NAMES[name]
-    known = signature(function).parameters
+def _taken(name: str, given: dict[str, Any]) -> dict[str, Any]:
+    """Pick those of the values that a function takes; it must have all it needs."""
+    known = signature(NAMES[name]).parameters
     for key, example in _ARGUMENTS.items():
         flag = f"--{key.replace('_', '-')}"
         if key not in given and key in known and known[key].default is known[key].empty:
             raise ValueError(f"{flag} is needed, such as {flag} {example}")
-    return pc.explain(function, **{k: v for k, v in given.items() if k in known})
+    return {key: value for key, value in given.items() if key in known}
 
 
 def _explain(options: argparse.Namespace) -> pc.Explanation:
     name, given = options.operation, _given(options)
     forward = _forward(name)
-    known = {*signature(NAMES[name]).parameters, *signature(forward).parameters}
+    known = signature(forward).parameters
     for key in _ARGUMENTS:
         if key in given and key not in known:
             raise ValueError(f"--{key.replace('_', '-')} is no option of {name}")
     if name.startswith("max_unpool"):
         given["indices"] = _stand_in(options.input, "int64")
     elif NAMES[name] is not forward:
-        told = _explained(forward.__name__, {**given, "algorithm": "auto"})
-        rank = len(options.input) - 2
-        shape = _output(told, options.layout, rank)
-        given["grad_output"] = given["columns"] = _stand_in(shape, options.dtype)
-        given["indices"] = _stand_in(shape, "int64")
+        taken = _taken(forward.__name__, {**given, "algorithm": "auto"})
+        call: Any = READERS[forward](**taken, dry=True)
+        given["grad_output"] = given["columns"] = _stand_in(call.shape, options.dtype)
+        given["indices"] = _stand_in(call.shape, "int64")
         given["input_size"] = options.input
         if name == "col2im":
-            given["output_size"] = told.problem.input[3 - rank :]
-    return _explained(name, given)
+            given["output_size"] = call.problem.input[3 - call.layout.rank :]
+    return pc.explain(NAMES[name], **_taken(name, given))
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import resource
 from collections import Counter
 from collections.abc import Callable
@@ -209,7 +210,7 @@ def test_what_the_call_refuses_is_refused() -> None:
         ),
         ("max_unpool2d --kernel-size 2", "input (1, 28, 56) kernel"),
         ("im2col --kernel-size 3 --dilation 2", "im2col on cpu"),
-        ("col2im --kernel-size 3 --padding 1", "col2im on cpu"),
+        ("col2im --kernel-size 3 --padding 1", "kernel (1, 3, 3) output (1, 14, 28)"),
     ],
 )
 def test_command_line(command: str, words: str, capsys: Any) -> None:
@@ -220,6 +221,46 @@ def test_command_line(command: str, words: str, capsys: Any) -> None:
     assert '"chosen"' in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("layout", ["NCHW", "NHWC"])
+@pytest.mark.parametrize(
+    "command",
+    [
+        "conv2d --weight 64,32,3,3 --padding 1",
+        "grad.conv2d_weight --weight 64,32,3,3 --stride 2",
+        "grad.conv2d_bias --weight 64,32,3,3",
+        "grad.conv2d_input --weight 64,32,3,3",
+        "conv_transpose2d --weight 32,16,3,3 --stride 2",
+        "max_unpool2d --kernel-size 2",
+        "grad.max_pool2d --kernel-size 3 --stride 2",
+        "grad.avg_pool2d --kernel-size 2",
+        "grad.lp_pool2d --kernel-size 2 --norm-type 2",
+        "grad.adaptive_avg_pool2d --output-size 7",
+        "im2col --kernel-size 3 --dilation 2",
+        "col2im --kernel-size 3 --padding 1",
+    ],
+)
+def test_command_line_without_a_batch(command: str, layout: str, capsys: Any) -> None:
+    name, *options = command.split()
+    shape = "32,14,28" if layout == "NCHW" else "14,28,32"
+    told = []
+    for given in (shape, f"1,{shape}"):
+        line = ["explain", name, "--input", given, "--layout", layout, *options]
+        assert main([*line, "--json"]) == 0
+        told.append(json.loads(capsys.readouterr().out))
+    one, batch = (each["problem"] for each in told)
+    for key in one.keys() - {"x_pitch", "y_pitch"}:  # along a batch of one, any pitch
+        assert one[key] == batch[key], key
+    assert told[0]["compulsory_bytes"] == told[1]["compulsory_bytes"]
+    assert told[0]["chosen"] == told[1]["chosen"]
+
+
+@pytest.mark.parametrize("name", ["im2col", "col2im"])
+def test_command_line_takes_windows_of_one_axis(name: str, capsys: Any) -> None:
+    line = ["explain", name, "--input", "2,3,28", "--kernel-size", "5,"]
+    assert main(line) == 0
+    assert "input (1, 1, 28) kernel (1, 1, 5) output" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(
     ("command", "words"),
     [
@@ -227,6 +268,7 @@ def test_command_line(command: str, words: str, capsys: Any) -> None:
         ("grad.max_pool2d", "--kernel-size is needed"),
         ("grad.conv2d_bias --weight 4,32,3,3 --kernel-size 2", "no option"),
         ("im2col --kernel-size 3 --groups 2", "no option"),
+        ("col2im --kernel-size 3 --output-size 9", "no option"),
         ("grad.avg_pool2d --kernel-size 99", "kernel_size"),
     ],
 )
