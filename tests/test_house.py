@@ -194,8 +194,8 @@ def includes(file: Path) -> list[str]:
 STANDARD = r"<[a-z_/.0-9]+>"
 FREESTANDING = r"<(cstddef|cstdint|cstring)>|<[a-z0-9]*(intrin|neon)\.h>"
 PROBLEM = r"core/problem\.hpp"
-# What a kernel may see: the problem, its own contract, and scalar activations by name.
-KERNEL_HEADERS = rf"{PROBLEM}|cpu/isa/isa\.hpp|core/epilogue\.hpp"
+# What a kernel may see: the problem and its own contract.
+KERNEL_HEADERS = rf"{PROBLEM}|cpu/isa/isa\.hpp"
 ALGORITHM = rf"cpu/(?!isa/table).*|core/.*|{STANDARD}"
 CUDA_PARTS = rf"cuda/(memory/.*|mma/.*|index\.cuh|epilogue\.cuh)|{PROBLEM}|{STANDARD}"
 

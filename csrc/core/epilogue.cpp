@@ -1,4 +1,4 @@
-// Activations through the C library: exact to an ulp or two, one element at a time.
+// The activations by their definitions and the C library, one element at a time.
 #include "core/epilogue.hpp"
 
 #include <cmath>

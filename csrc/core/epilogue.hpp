@@ -1,7 +1,8 @@
 // The epilogue: what happens to a finished sum just before it is stored.
 //
-// y = activation(sum + bias + residual). The cheap activations are vector code in
-// cpu/micro/store_tile.hpp; those that need exp, tanh or erf are the C library's, here.
+// y = activation(sum + bias + residual). Here is what each activation is, for the
+// reference algorithm; the kernels have their own, in cpu/micro/activate.hpp and
+// smooth.hpp.
 #pragma once
 
 #include "core/problem.hpp"

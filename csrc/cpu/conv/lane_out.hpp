@@ -1,8 +1,8 @@
 // Running a tile with channels in the lanes, and its way out.
 //
 // The idea: bias and the cheap activations are done while the sums are in registers,
-// and the tile is written straight to y; only a residual or an activation of the C
-// library's sends it through a buffer and store_tile.
+// and the tile is written straight to y; only a residual or an activation that takes
+// more than a comparison sends it through a buffer and store_tile.
 #pragma once
 
 #include "cpu/isa/isa.hpp"

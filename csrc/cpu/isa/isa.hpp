@@ -150,7 +150,7 @@ using PlaneKernels = void (*[MAX_PLANE_ROWS][MAX_PLANE_VECTORS])(const PlaneTile
 // Channels in the lanes: pixel i, channel c gets acc[i * acc_pitch + c] = the sum over
 // taps of weight[weight_offset[tap] + c] * x[x_offset[tap] + i * pixel_pitch + c].
 // At least as many channels as lanes. Then, where bias is not null, + bias[c], and
-// activation, which is one of those store_tile does without the C library.
+// activation, which is one that is a comparison or two.
 template <class T>
 struct LaneTile {
     const T* x;

@@ -31,6 +31,7 @@ struct Simd<float> {
     typedef float Unaligned
         __attribute__((vector_size(PYCONV_VECTOR_BYTES), aligned(4), may_alias));
     typedef int Index __attribute__((vector_size(PYCONV_VECTOR_BYTES)));
+    typedef unsigned Bits __attribute__((vector_size(PYCONV_VECTOR_BYTES)));
     static constexpr int LANES = PYCONV_VECTOR_BYTES / 4;
 };
 
@@ -40,6 +41,7 @@ struct Simd<double> {
     typedef double Unaligned
         __attribute__((vector_size(PYCONV_VECTOR_BYTES), aligned(8), may_alias));
     typedef int64 Index __attribute__((vector_size(PYCONV_VECTOR_BYTES)));
+    typedef unsigned long long Bits __attribute__((vector_size(PYCONV_VECTOR_BYTES)));
     static constexpr int LANES = PYCONV_VECTOR_BYTES / 8;
 };
 

@@ -6,10 +6,10 @@
 // Nothing outside the tile's rows and columns is read or written.
 #pragma once
 
-#include "core/epilogue.hpp"
 #include "cpu/isa/isa.hpp"
 #include "cpu/micro/activate.hpp"
 #include "cpu/micro/simd.hpp"
+#include "cpu/micro/smooth.hpp"
 #include "cpu/micro/transpose.hpp"
 
 namespace pyconv::PYCONV_ISA {
@@ -24,18 +24,16 @@ load_partial_or_whole(const T* from, int64 count) {
     return load_partial(from, count);
 }
 
-// Writes a finished line: the cheap activations in the register, the others in place.
+// Activates a line and writes it. Lanes past `count` hold whatever they hold.
 template <class T>
 inline __attribute__((always_inline)) void
 finish(int64 activation, typename Simd<T>::Vector value, T* y, int64 count) {
-    value = activate_cheap<T>(activation, value);
+    value = activation <= ACT_LEAKY_RELU ? activate_cheap<T>(activation, value)
+                                         : activate_smooth<T>(activation, value);
     if (count == Simd<T>::LANES) {
         *reinterpret_cast<typename Simd<T>::Unaligned*>(y) = value;
     } else {
         store_partial(y, value, count);
-    }
-    if (activation > ACT_LEAKY_RELU) {
-        activate(activation, y, count);
     }
 }
 
