@@ -24,6 +24,8 @@ STATED = {
     np.float32: {"sigmoid": 1.8, "silu": 2.0, "tanh": 1.5, "gelu": 0.51},
     np.float64: {"sigmoid": 1.8, "silu": 2.2, "tanh": 1.5, "gelu": 3.5},
 }
+# The baseline has no fused multiply-add: one rounding more in silu.
+STATED_WITHOUT_FMA = {np.float32: {"silu": 2.3}, np.float64: {"silu": 2.3}}
 DTYPES = tuple(STATED)
 # Those whose sums, and so whatever is made of them, agree bit for bit.
 SAME_BITS = ("im2col", "implicit_gemm", "direct", "few_channels")
@@ -57,6 +59,7 @@ def swept(dtype: Any) -> Array:
     last = 120 if dtype is np.float32 else 800
     ranges = (4, 45, last)
     dense = [np.linspace(-end, end, 30_001, dtype=dtype) for end in ranges]
+    dense.append(np.linspace(-0.5, -0.2, 300_001, dtype=dtype))  # silu's worst
     each = 256 if dtype is np.float32 else 32
     return np.concatenate([every_exponent(dtype, each), *dense])
 
@@ -118,6 +121,8 @@ def test_stated_accuracy(dtype: Any, name: str, isa: Callable[[str], None]) -> N
         error = units(y, truth_of(x, activation))
         worst = int(error.argmax())
         stated = STATED[dtype][activation]
+        if name == "baseline":
+            stated = STATED_WITHOUT_FMA[dtype].get(activation, stated)
         assert error[worst] <= stated, f"{activation}({x[worst]!r}): {error[worst]}"
         negative = np.signbit(y) & (y != 0)
         assert not negative[x > 0].any()
