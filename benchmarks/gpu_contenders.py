@@ -177,6 +177,7 @@ def conv_problem(layer: Layer, arrays: dict[str, Any]) -> Any:
 
     return ConvProblem(
         dtype=0,
+        weight_dtype=0,
         n=layer.n,
         c=layer.c,
         k=layer.k,

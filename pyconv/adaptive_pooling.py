@@ -59,7 +59,7 @@ def adaptive_avg_pool2d(
     Parameters
     ----------
     x : ndarray, (N, C, H, W) or (C, H, W)
-        Images; float32 or float64, any strides. With layout="NHWC": (N, H, W, C).
+        Images; any float type, any strides. With layout="NHWC": (N, H, W, C).
     output_size : int or two ints or None
         P and Q; None keeps x's extent.
     layout, algorithm, out
@@ -212,7 +212,7 @@ def global_avg_pool(
     Parameters
     ----------
     x : ndarray, (N, C, *spatial)
-        With one, two or three spatial axes; float32 or float64, any strides.
+        With one, two or three spatial axes; any float type, any strides.
     layout, algorithm, out
         As in `max_pool2d`.
 

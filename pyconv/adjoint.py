@@ -11,7 +11,7 @@ in one piece instead, of algorithms("conv_input"), which stores the phases side 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from itertools import product
 from math import gcd, inf
@@ -24,6 +24,7 @@ from pyconv.arrays import (
     Layout,
     check_array,
     check_out,
+    operand_dtypes,
     read_layout,
     result_dtype,
     stored_channels_last,
@@ -177,7 +178,7 @@ def read_adjoint(
     convolution's. With `dry` nothing is copied, and the result's memory never touched.
     """
     axes = read_layout(layout, rank, grad, name)
-    dtype = result_dtype(grad, weight)
+    dtype = result_dtype(operand_dtypes(grad, weight)[0])
     channels = weight.shape[1] * geometry.groups
     seen = axes.view(grad)
     shape = axes.shape(seen.shape[0], channels, geometry.extents)
@@ -212,8 +213,11 @@ def read_adjoint(
             strict=True,
         )
     ]
-    zero = here.empty((1,), None, dtype, grad)
-    zero[...] = 0
+    zeros = []
+    for one in operand_dtypes(grad, weight):
+        zero = here.empty((1,), None, one, grad)
+        zero[...] = 0
+        zeros.append(zero)
     epilogue = {"bias": bias, "activation": activation, "residual": residual}
     how = {"algorithm": algorithm, "accuracy": accuracy, "groups": geometry.groups}
     phases = [
@@ -223,7 +227,7 @@ def read_adjoint(
             grad,
             filters,
             result,
-            zero,
+            zeros,
             {**epilogue, "layout": layout},
             how,
         )
@@ -276,7 +280,7 @@ def adjoint(
         choice = call.choose()
         if taken.takes(choice):
             run_input(call, choice)
-            if call.cacheable:
+            if call.may_be_remembered(choice):
                 remember(choice.plan, result.shape, taken.order)
             return result
     runs = run_phases(taken.phases, taken.rank)
@@ -292,18 +296,18 @@ def _cut_out(
     grad: Array,
     filters: Array,
     result: Array,
-    zero: Array,
+    zeros: Sequence[Array],
     epilogue: dict[str, Any],
     how: dict[str, Any],
 ) -> Phase:
-    """View what a phase reads and writes; without a tap, the convolution of `zero`."""
+    """View what a phase reads and writes; without a tap, the convolution of zeros."""
     pixels = _spatial(axes, tuple(one.pixels for one in along))
     target = result[pixels]
     residual = epilogue["residual"]
     ending = {**epilogue, "residual": None if residual is None else residual[pixels]}
     if any(one.source.stop == 0 for one in along):
-        x = np.broadcast_to(zero, _one_channel(axes, target.shape))
-        weight = np.broadcast_to(zero, (filters.shape[0], *(1,) * (axes.rank + 1)))
+        x = np.broadcast_to(zeros[0], _one_channel(axes, target.shape))
+        weight = np.broadcast_to(zeros[1], (filters.shape[0], *(1,) * (axes.rank + 1)))
         return Phase(x, weight, target, True, ending)
     window = {
         "padding": tuple(one.padding for one in along),

@@ -8,14 +8,16 @@ the weight.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
+from pyconv import _core
 from pyconv.backends import is_cupy
 from pyconv.errors import ShapeError
-from pyconv.problem import DTYPES, memory_order
+from pyconv.problem import BYTES, DTYPES, memory_order, result_type, sum_type
 from pyconv.protocols import Event
 
 __all__ = [
@@ -25,10 +27,13 @@ __all__ = [
     "check_indices",
     "check_out",
     "five_axes",
+    "operand_dtypes",
     "pitches",
+    "promoted",
     "read_layout",
     "result_dtype",
     "stored_channels_last",
+    "sum_dtype",
 ]
 
 Array = Any
@@ -127,17 +132,19 @@ def stored_channels_last(x: Array, layout: Layout) -> bool:
     return bool(abs(x.strides[1]) < min(steps))
 
 
-def check_array(name: str, a: object) -> Array:
+def check_array(name: str, a: object, supported: Collection[str] = DTYPES) -> Array:
     """Return an array of a supported type as a plain array; TypeError otherwise."""
     if not (isinstance(a, np.ndarray) or is_cupy(a)):
         raise TypeError(f"{name} must be a NumPy or CuPy array, not {type(a).__name__}")
     array: Array = a
     if isinstance(a, np.ma.MaskedArray):
         raise TypeError(f"{name} must not be a masked array: masks have no kernel")
-    if array.dtype.name not in DTYPES:  # whatever the byte order
+    if array.dtype.name not in supported:  # whatever the byte order
         raise TypeError(
-            f"{name} has dtype {array.dtype}; supported are {', '.join(DTYPES)}"
+            f"{name} has dtype {array.dtype}; supported are {', '.join(supported)}"
         )
+    if array.dtype.name == "bfloat16":  # no type of NumPy's own
+        _core.set_bfloat16(array.dtype.num)
     return np.asarray(array) if isinstance(array, np.ndarray) else array
 
 
@@ -158,9 +165,36 @@ def check_indices(indices: object, shape: tuple[int, ...]) -> Array:
     return np.asarray(array) if isinstance(array, np.ndarray) else array
 
 
-def result_dtype(x: Array, weight: Array) -> np.dtype[Any]:
-    """Promote x's and weight's types as NumPy does."""
+def promoted(x: Array, weight: Array) -> np.dtype[Any]:
+    """Promote x's and weight's types as NumPy does; the two halves meet in float32."""
+    if {x.dtype.name, weight.dtype.name} == {"float16", "bfloat16"}:
+        return np.dtype(np.float32)
     return np.result_type(x.dtype.newbyteorder("="), weight.dtype.newbyteorder("="))
+
+
+def operand_dtypes(x: Array, weight: Array) -> tuple[np.dtype[Any], np.dtype[Any]]:
+    """Types that x and weight are multiplied in: promoted, but bytes keep their signs."""
+    if x.dtype.name in BYTES and weight.dtype.name in BYTES:
+        return x.dtype, weight.dtype
+    dtype = promoted(x, weight)
+    return dtype, dtype
+
+
+def result_dtype(dtype: np.dtype[Any]) -> np.dtype[Any]:
+    """Type of a convolution's result, from that of its operands."""
+    return _by_code(dtype, result_type(DTYPES[dtype.name]))
+
+
+def sum_dtype(dtype: np.dtype[Any]) -> np.dtype[Any]:
+    """Type that a convolution is summed in, and its bias has."""
+    return _by_code(dtype, sum_type(DTYPES[dtype.name]))
+
+
+def _by_code(dtype: np.dtype[Any], code: int) -> np.dtype[Any]:
+    """Name the type of a code; that of `dtype` itself may not be NumPy's own."""
+    if code == DTYPES[dtype.name]:
+        return dtype
+    return np.dtype(next(name for name, one in DTYPES.items() if one == code))
 
 
 @dataclass(slots=True)
@@ -175,31 +209,32 @@ class Road:
     dry: bool = False
     events: list[Event] = field(default_factory=list)
 
-    def ready(self, name: str, a: Array) -> Array:
-        """Return `a` in the call's type, aligned and in native byte order."""
-        if a.dtype == self.dtype and a.dtype.isnative and _aligned(a):
+    def ready(self, name: str, a: Array, dtype: np.dtype[Any] | None = None) -> Array:
+        """Return `a` in a type, the call's own by default, aligned, in native order."""
+        wanted = self.dtype if dtype is None else dtype
+        if a.dtype == wanted and a.dtype.isnative and _aligned(a):
             return a
-        if a.dtype.newbyteorder("=") != self.dtype:
-            kind, reason = "cast", f"{a.dtype} to {self.dtype}"
+        if a.dtype.newbyteorder("=") != wanted:
+            kind, reason = "cast", f"{a.dtype} to {wanted}"
         elif not a.dtype.isnative:
             kind, reason = "copy", "bytes are swapped"
         else:
             kind, reason = "copy", "elements are misaligned"
-        return self._copied(kind, name, a, reason)
+        return self._copied(kind, name, a, reason, wanted)
 
-    def contiguous(self, name: str, a: Array) -> Array:
+    def contiguous(self, name: str, a: Array, dtype: np.dtype[Any]) -> Array:
         """Return `a` ready and with neighbouring elements."""
-        a = self.ready(name, a)
+        a = self.ready(name, a, dtype)
         if a.flags.c_contiguous:
             return a
-        return self._copied("copy", name, a, "elements are not neighbours")
+        return self._copied("copy", name, a, "elements are not neighbours", dtype)
 
     def like(self, name: str, a: Array, y: Array) -> Array:
-        """Return `a` ready and with y's steps."""
-        a = self.ready(name, a)
+        """Return `a` ready in y's type and with y's steps."""
+        a = self.ready(name, a, y.dtype)
         if same_steps(a, y):
             return a
-        self._note("copy", name, a, "its memory order is not the output's")
+        self._note("copy", name, a, "its memory order is not the output's", y.dtype)
         if self.dry:
             return y
         twin = in_axis_order(a, memory_order(y))
@@ -211,15 +246,19 @@ class Road:
         twin[...] = a
         return twin
 
-    def _copied(self, kind: str, name: str, a: Array, reason: str) -> Array:
-        self._note(kind, name, a, reason)
+    def _copied(
+        self, kind: str, name: str, a: Array, reason: str, dtype: np.dtype[Any]
+    ) -> Array:
+        self._note(kind, name, a, reason, dtype)
         if self.dry:
-            return np.empty_like(a, dtype=self.dtype, subok=False)
+            return np.empty_like(a, dtype=dtype, subok=False)
         # Keeps the memory order, so that the output's follows the user's array.
-        return a.astype(self.dtype, order="K", copy=True)
+        return a.astype(dtype, order="K", copy=True)
 
-    def _note(self, kind: str, name: str, a: Array, reason: str) -> None:
-        size = int(a.size) * self.dtype.itemsize
+    def _note(
+        self, kind: str, name: str, a: Array, reason: str, dtype: np.dtype[Any]
+    ) -> None:
+        size = int(a.size) * dtype.itemsize
         self.events.append(Event(kind, name, size, reason))
 
 

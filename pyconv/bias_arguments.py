@@ -6,7 +6,7 @@ from typing import Any
 
 from pyconv.arrays import Array, Layout, Road, check_array, pitches, read_layout
 from pyconv.errors import ShapeError
-from pyconv.problem import DTYPES, BiasProblem
+from pyconv.problem import DTYPES, FLOATS, BiasProblem
 from pyconv.running import Call, place, to_backend
 
 __all__ = ["prepare"]
@@ -16,7 +16,7 @@ def prepare(
     rank: int, grad_output: Any, *, layout: Any = "NCHW", dry: bool = False
 ) -> Call:
     """Read a bias gradient's arguments; with `dry` nothing is copied or allocated."""
-    grad = check_array("grad_output", grad_output)
+    grad = check_array("grad_output", grad_output, FLOATS)
     axes = read_layout(layout, rank, grad, "grad_output")
     seen = axes.view(grad)
     if 0 in seen.shape[1:]:
@@ -33,6 +33,7 @@ def prepare(
         name=f"conv{rank}d_bias",
         problem=BiasProblem(
             dtype=DTYPES[road.dtype.name],
+            weight_dtype=DTYPES[road.dtype.name],
             n=seen.shape[0],
             c=1,
             k=seen.shape[1],
@@ -56,6 +57,7 @@ def prepare(
         backend=backend,
         algorithm="auto",
         road=road,
+        dtype=road.dtype,
         layout=Layout(rank, channels_last=False, batched=True),
         shape=shape,
         order=None,

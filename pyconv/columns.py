@@ -15,7 +15,7 @@ def _run(call: Call, *raw: Any) -> Any:
     """Plan and run, and remember the plan if nothing was copied."""
     choice = call.choose()
     result = run_unary(call, choice)
-    if call.cacheable:
+    if call.may_be_remembered(choice):
         _core.unary_remember(choice.plan, call.shape, call.order, *raw)
     return result
 
@@ -37,7 +37,7 @@ def im2col(
     Parameters
     ----------
     x : ndarray, (N, C, H, W) or (C, H, W)
-        Images; float32 or float64, any strides. With layout="NHWC": (N, H, W, C).
+        Images; any float type, any strides. With layout="NHWC": (N, H, W, C).
     kernel_size : int or tuple of int
         The window. As many entries as there are spatial axes: (S,) for signals
         (N, C, W), (T, R, S) for volumes (N, C, D, H, W); an int is a square window over
@@ -108,7 +108,7 @@ def col2im(
     Parameters
     ----------
     columns : ndarray, (N, C R S, L) or (C R S, L)
-        As `im2col` returns them; float32 or float64, any strides.
+        As `im2col` returns them; any float type, any strides.
     output_size : int or tuple of int
         Spatial extents of the images: (W,), (H, W) or (D, H, W); an int is a square.
     kernel_size, dilation, padding, stride

@@ -18,6 +18,7 @@ from pyconv.errors import ShapeError
 from pyconv.parameters import Pair, check_size, paddings, per_axis
 from pyconv.problem import (
     DTYPES,
+    FLOATS,
     Col2imProblem,
     Im2colProblem,
     Pitches,
@@ -101,6 +102,7 @@ class _Windows:
         """Describe the windows over an image of these pitches."""
         return kind(
             dtype=DTYPES[dtype.name],
+            weight_dtype=DTYPES[dtype.name],
             n=n,
             c=channels,
             k=channels * prod(self.kernel),
@@ -135,7 +137,7 @@ def prepare_im2col(
     dry: bool = False,
 ) -> Call:
     """Read im2col's arguments; with `dry` nothing is copied or allocated."""
-    x = check_array("x", x)
+    x = check_array("x", x, FLOATS)
     axes = read_layout(layout, _rank(("kernel_size", kernel_size)), x)
     seen = axes.view(x)
     if 0 in seen.shape[1:]:
@@ -169,6 +171,7 @@ def prepare_im2col(
         backend=backend,
         algorithm="auto",
         road=road,
+        dtype=road.dtype,
         layout=axes,
         shape=shape,
         order=None,
@@ -191,7 +194,7 @@ def prepare_col2im(
     dry: bool = False,
 ) -> Call:
     """Read col2im's arguments; with `dry` nothing is copied or allocated."""
-    columns = check_array("columns", columns)
+    columns = check_array("columns", columns, FLOATS)
     if columns.ndim not in (2, 3):
         raise ShapeError(
             "columns must have 3 axes (or 2, without a batch), got shape "
@@ -235,6 +238,7 @@ def prepare_col2im(
         backend=backend,
         algorithm="auto",
         road=road,
+        dtype=road.dtype,
         layout=axes,
         shape=shape,
         order=None,

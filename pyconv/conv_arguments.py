@@ -9,16 +9,20 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from pyconv.arrays import (
     Array,
     Road,
     check_array,
     check_out,
     five_axes,
+    operand_dtypes,
     pitches,
     read_layout,
     result_dtype,
     stored_channels_last,
+    sum_dtype,
 )
 from pyconv.errors import ShapeError
 from pyconv.parameters import check_size, choice, integer, paddings, per_axis
@@ -26,6 +30,7 @@ from pyconv.problem import (
     ACCURACIES,
     ACTIVATIONS,
     DTYPES,
+    FLOATS,
     PADDING_MODES,
     ConvProblem,
     conv_output,
@@ -111,11 +116,32 @@ def _check_padding_mode(mode: str, window: _Window, extents: tuple[int, ...]) ->
             )
 
 
-def _check_bias(bias: object, filters: int) -> Array | None:
+def _check_activation(name: str | None, dtype: np.dtype[Any]) -> None:
+    """Refuse activations that an element type has no meaning or no room for."""
+    if name is None or dtype.name in FLOATS:
+        return
+    if dtype.kind == "c" or name not in ("relu", "relu6"):
+        raise TypeError(
+            f"activation={name!r} needs a floating type, and the result is {dtype}"
+        )
+
+
+def _check_cast(name: str, a: Array, dtype: np.dtype[Any]) -> None:
+    """Refuse a cast that would lose a fraction or an imaginary part in silence."""
+    if a.dtype.newbyteorder("=") != dtype and not np.can_cast(
+        a.dtype, dtype, "same_kind"
+    ):
+        raise TypeError(
+            f"{name} has dtype {a.dtype}, which cannot be cast to {dtype} safely"
+        )
+
+
+def _check_bias(bias: object, filters: int, dtype: np.dtype[Any]) -> Array | None:
     """Refuse a bias that is not one number per filter."""
     if bias is None:
         return None
     array = check_array("bias", bias)
+    _check_cast("bias", array, dtype)
     if array.shape != (filters,):
         raise ShapeError(
             f"bias must have shape ({filters},), one for each filter, got {array.shape}"
@@ -123,11 +149,14 @@ def _check_bias(bias: object, filters: int) -> Array | None:
     return array
 
 
-def _check_residual(residual: object, shape: tuple[int, ...]) -> Array | None:
+def _check_residual(
+    residual: object, shape: tuple[int, ...], dtype: np.dtype[Any]
+) -> Array | None:
     """Refuse a residual that does not have the result's shape."""
     if residual is None:
         return None
     array = check_array("residual", residual)
+    _check_cast("residual", array, dtype)
     if array.shape != shape:
         raise ShapeError(
             f"residual must have the result's shape {shape}, got {array.shape}"
@@ -158,11 +187,13 @@ def prepare(
     x = check_array("x", x)
     weight = check_array("weight", weight)
     axes = read_layout(layout, rank, x)
-    dtype = result_dtype(x, weight)
-    road = Road(dtype, dry)
+    x_dtype, weight_dtype = operand_dtypes(x, weight)
+    dtype = result_dtype(x_dtype)
+    road = Road(x_dtype, dry)
     group_count = integer("groups", groups, 1)
     mode = choice("padding_mode", padding_mode, PADDING_MODES)
     act = choice("activation", activation, ACTIVATIONS)
+    _check_activation(activation, dtype)
     level = choice("accuracy", accuracy, ACCURACIES)
     if not isinstance(algorithm, str):
         raise TypeError(f"algorithm must be a string, not {type(algorithm).__name__}")
@@ -172,9 +203,9 @@ def prepare(
     window = _window(extents, weight.shape[2:], stride, padding, dilation)
     _check_padding_mode(padding_mode, window, extents)
     filters = weight.shape[0]
-    bias = _check_bias(bias, filters)
+    bias = _check_bias(bias, filters, sum_dtype(x_dtype))
     shape = axes.shape(xs.shape[0], filters, window.output)
-    residual = _check_residual(residual, shape)
+    residual = _check_residual(residual, shape, dtype)
     check_size(
         f"the result of padding={padding!r:.60}, stride={stride!r:.60} on x {x.shape} "
         f"and weight {weight.shape}",
@@ -189,8 +220,10 @@ def prepare(
     target = out if out is not None else axes.planned(shape, order, dtype)
     ready = {
         "x": road.ready("x", xs),
-        "weight": five_axes(road.ready("weight", weight)),
-        "bias": None if bias is None else road.contiguous("bias", bias),
+        "weight": five_axes(road.ready("weight", weight, weight_dtype)),
+        "bias": None
+        if bias is None
+        else road.contiguous("bias", bias, sum_dtype(x_dtype)),
         "residual": None
         if residual is None
         else road.like("residual", axes.view(residual), axes.view(target)),
@@ -199,7 +232,8 @@ def prepare(
     if is_lent:
         target = axes.planned(shape, order, dtype)
     problem = ConvProblem(
-        dtype=DTYPES[dtype.name],
+        dtype=DTYPES[x_dtype.name],
+        weight_dtype=DTYPES[weight_dtype.name],
         n=xs.shape[0],
         c=xs.shape[1],
         k=filters,
@@ -227,6 +261,7 @@ def prepare(
         backend=backend,
         algorithm=algorithm,
         road=road,
+        dtype=dtype,
         layout=axes,
         shape=shape,
         order=order,

@@ -40,7 +40,7 @@ def _conv(rank: int, *raw: Any) -> Any:
     )
     choice_made = call.choose()
     y = run_conv(call, choice_made)
-    if call.cacheable and isinstance(choice_made.plan, _core.ConvPlan):
+    if call.may_be_remembered(choice_made):
         _core.conv_remember(choice_made.plan, None, call.shape, call.order, rank, *raw)
     return y
 
@@ -120,7 +120,8 @@ def conv2d(
     Parameters
     ----------
     x : ndarray, (N, C, H, W) or (C, H, W)
-        Images; float32 or float64, any strides. With layout="NHWC": (N, H, W, C).
+        Images, any strides. float16, bfloat16 (ml_dtypes), float32, float64, integers,
+        complex64, complex128. With layout="NHWC": (N, H, W, C).
     weight : ndarray, (K, C/groups, R, S)
         Filters, in this order of axes whatever `layout`; any strides.
     bias : ndarray, (K,), optional
@@ -154,7 +155,7 @@ def conv2d(
     -------
     ndarray, (N, K, P, Q)
         P = floor((H + before + after - dilation (R - 1) - 1) / stride) + 1, Q likewise.
-        Its dtype is NumPy's promotion of x's and weight's.
+        Its dtype is NumPy's promotion of x's and weight's; of integers, see Notes.
 
     Raises
     ------
@@ -171,7 +172,9 @@ def conv2d(
     Notes
     -----
     The kernel is not flipped: this is cross-correlation, as in neural networks.
-    float32 is summed in float32, float64 in float64. Direct sums add in one order (r, s,
+    float32 is summed in float32, float64 in float64, halves in float32 and rounded once.
+    Integers of 8 and 16 bits give int32, wider ones int64 (uint64 itself), modulo 2^32 and
+    2^64; bias has that type, with halves float32. Direct sums add in one order (r, s,
     then c), whatever the algorithm ("reference" has an order of its own). Results do not
     depend on the number of threads, the batch or the memory order. Zero padding adds no
     term, whatever the weight over it.

@@ -1,51 +1,25 @@
-"""The CPU backend: one language border, crossed once a call."""
+"""The CPU backend: one language border, crossed once a call.
+
+Beside the compiled algorithms stand a few that are composed of them, or of a library, in
+Python: `fft`, `widened` and `real_channels`. Their plans run themselves.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from functools import partial
-from typing import Any, NamedTuple, cast
+from collections.abc import Sequence
+from typing import Any
 
-from pyconv import _core, fft
-from pyconv.problem import ConvProblem
+from pyconv import _core, compiled, fft, real_channels, widened
 from pyconv.protocols import Candidate, Problem
 
 __all__ = ["CPU", "CpuBackend"]
 
-
-class _Operation(NamedTuple):
-    """What the compiled module offers for one operation."""
-
-    algorithms: Callable[[], tuple[tuple[str, str], ...]]
-    candidates: Callable[[bytes], Sequence[Any]]
-    plan: Callable[[bytes, str], Any]
+_COMPOSED: tuple[Any, ...] = (fft, widened, real_channels)
 
 
-def _unary(operation: str) -> _Operation:
-    """Look an operation that makes one array of one other up by its name."""
-    return _Operation(
-        partial(_core.unary_algorithms, operation),
-        partial(_core.unary_candidates, operation),
-        partial(_core.unary_plan, operation),
-    )
-
-
-_OPERATIONS = {
-    "conv": _Operation(_core.conv_algorithms, _core.conv_candidates, _core.conv_plan),
-    "conv_input": _Operation(
-        _core.input_algorithms, _core.input_candidates, _core.input_plan
-    ),
-    "conv_weight": _Operation(
-        _core.weight_algorithms, _core.weight_candidates, _core.weight_plan
-    ),
-    "pool_grad": _Operation(
-        _core.pool_grad_algorithms, _core.pool_grad_candidates, _core.pool_grad_plan
-    ),
-    "pool": _Operation(_core.pool_algorithms, _core.pool_candidates, _core.pool_plan),
-    "conv_bias": _unary("conv_bias"),
-    "im2col": _unary("im2col"),
-    "col2im": _unary("col2im"),
-}
+def _composed(operation: str) -> list[Any]:
+    """List what is composed for an operation."""
+    return [one for one in _COMPOSED if operation in one.OPERATIONS]
 
 
 class CpuBackend:
@@ -59,26 +33,20 @@ class CpuBackend:
 
     def algorithms(self, operation: str) -> Sequence[tuple[str, str]]:
         """List (name, summary), in registry order."""
-        own = _OPERATIONS[operation].algorithms()
-        return (*own, (fft.NAME, fft.SUMMARY)) if operation == "conv" else own
+        composed = ((one.NAME, one.SUMMARY) for one in _composed(operation))
+        return (*compiled.algorithms(operation), *composed)
 
     def candidates(self, problem: Problem) -> list[Candidate]:
         """Ask every algorithm about a problem."""
-        asked = _OPERATIONS[problem.operation].candidates
-        found = [
-            Candidate(**cast("Any", one))
-            for one in asked(problem.to_record().tobytes())
-        ]
-        if isinstance(problem, ConvProblem) and problem.operation == "conv":
-            found.append(fft.candidate(problem))
-        return found
+        composed = [one.candidate(problem) for one in _composed(problem.operation)]
+        return compiled.candidates(problem) + composed
 
     def plan(self, problem: Problem, algorithm: str) -> Any:
         """Plan a problem with a named algorithm."""
-        record = problem.to_record().tobytes()
-        if isinstance(problem, ConvProblem) and algorithm == fft.NAME:
-            return fft.plan(problem, _core.conv_plan(record, "direct"))
-        return _OPERATIONS[problem.operation].plan(record, algorithm)
+        for one in _composed(problem.operation):
+            if algorithm == one.NAME:
+                return one.plan(problem)
+        return compiled.plan(problem, algorithm)
 
     def empty(
         self,
@@ -93,9 +61,9 @@ class CpuBackend:
 
     def pack(self, plan: Any, weight: Any) -> Any:
         """Rearrange weights as the plan reads them; None where it reads them as is."""
-        if isinstance(plan, fft.FftPlan):
-            return None
-        return _core.conv_pack(plan, weight)
+        if isinstance(plan, _core.ConvPlan):
+            return _core.conv_pack(plan, weight)
+        return plan.pack(weight)
 
     def run_conv(
         self,
@@ -108,10 +76,10 @@ class CpuBackend:
         packed: Any,
     ) -> None:
         """Run a convolution on five-axis views."""
-        if isinstance(plan, fft.FftPlan):
-            fft.run(plan, x, weight, bias, residual, y)
-        else:
+        if isinstance(plan, _core.ConvPlan):
             _core.conv_run(plan, x, weight, bias, residual, y, packed)
+        else:
+            plan.run_conv(x, weight, bias, residual, y, packed)
 
     def run_input(
         self, plan: Any, grad: Any, weight: Any, bias: Any, residual: Any, x: Any
@@ -121,21 +89,33 @@ class CpuBackend:
 
     def run_weight(self, plan: Any, x: Any, grad: Any, weight: Any) -> None:
         """Run a weight gradient on five-axis views."""
-        _core.weight_run(plan, x, grad, weight)
+        if isinstance(plan, _core.WeightPlan):
+            _core.weight_run(plan, x, grad, weight)
+        else:
+            plan.run_weight(x, grad, weight)
 
     def run_pool_grad(
         self, plan: Any, grad: Any, indices: Any, x: Any, y: Any, dx: Any
     ) -> None:
         """Run a pooling's gradient on five-axis views."""
-        _core.pool_grad_run(plan, grad, indices, x, y, dx)
+        if isinstance(plan, _core.PoolGradPlan):
+            _core.pool_grad_run(plan, grad, indices, x, y, dx)
+        else:
+            plan.run_pool_grad(grad, indices, x, y, dx)
 
     def run_unary(self, plan: Any, source: Any, target: Any) -> None:
         """Run an operation that makes `target` of `source`."""
-        _core.unary_run(plan, source, target)
+        if isinstance(plan, _core.UnaryPlan):
+            _core.unary_run(plan, source, target)
+        else:
+            plan.run_unary(source, target)
 
     def run_pool(self, plan: Any, x: Any, y: Any, indices: Any) -> None:
         """Run a pooling on five-axis views."""
-        _core.pool_run(plan, x, y, indices)
+        if isinstance(plan, _core.PoolPlan):
+            _core.pool_run(plan, x, y, indices)
+        else:
+            plan.run_pool(x, y, indices)
 
 
 CPU = CpuBackend()

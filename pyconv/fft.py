@@ -18,14 +18,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pyconv import _core
-from pyconv.problem import ACTIVATIONS, PADDING_MODES, ConvProblem
+from pyconv import _core, compiled
+from pyconv.problem import ACTIVATIONS, DTYPES, PADDING_MODES, ConvProblem
 from pyconv.protocols import Candidate
 
-__all__ = ["NAME", "SUMMARY", "FftPlan", "candidate", "plan", "run"]
+__all__ = ["NAME", "OPERATIONS", "SUMMARY", "FftPlan", "candidate", "plan"]
 
 NAME = "fft"
 SUMMARY = "products of spectra in float64, by SciPy's pocketfft"
+OPERATIONS = ("conv",)
 
 # One butterfly stage of one real element, measured with pocketfft on one core.
 STAGE_NS = 0.55
@@ -67,6 +68,8 @@ def candidate(problem: ConvProblem) -> Candidate:
     reason = ""
     if not _has_scipy():
         reason = "SciPy is not installed"
+    elif problem.dtype not in (DTYPES["float32"], DTYPES["float64"]):
+        reason = "float32 and float64 only"
     elif problem.accuracy == 0:
         reason = "accuracy='strict' allows direct sums only"
     elif size > LARGEST_BYTES:
@@ -89,21 +92,6 @@ def candidate(problem: ConvProblem) -> Candidate:
         flops=0 if reason else int(transforms * elements * stages * 2.5),
         bytes=dict.fromkeys(("l1", "l2", "dram"), 0 if reason else moved),
     )
-
-
-@dataclass(frozen=True)
-class FftPlan:
-    """A planned FFT, and the direct plan for what does not come out finite."""
-
-    problem: ConvProblem
-    direct: _core.ConvPlan
-    workspace_bytes: int
-    algorithm: str = NAME
-
-
-def plan(problem: ConvProblem, direct: _core.ConvPlan) -> FftPlan:
-    """Plan a problem that `candidate` took."""
-    return FftPlan(problem, direct, _spectra_bytes(problem))
 
 
 def _padded(x: Array, problem: ConvProblem) -> Array:
@@ -167,19 +155,36 @@ def _sums(x: Array, weight: Array, problem: ConvProblem) -> Array:
     return sums
 
 
-def run(
-    planned: FftPlan, x: Array, weight: Array, bias: Any, residual: Any, y: Array
-) -> None:
-    """Run a plan on five-axis views."""
-    problem = planned.problem
-    value = _sums(x, weight, problem)
-    if not np.isfinite(value).all():
-        _core.conv_run(planned.direct, x, weight, bias, residual, y)
-        return
-    if bias is not None:
-        value += bias[:, None, None, None]
-    if residual is not None:
-        value += residual
-    if problem.activation:
-        value = _activations()[problem.activation](value)
-    y[...] = value
+@dataclass(frozen=True)
+class FftPlan:
+    """A planned FFT, and the direct plan for what does not come out finite."""
+
+    problem: ConvProblem
+    direct: _core.ConvPlan
+    workspace_bytes: int
+    algorithm: str = NAME
+    packing: str = ""
+
+    def run_conv(
+        self, x: Array, weight: Array, bias: Any, residual: Any, y: Array, kept: Any
+    ) -> None:
+        """Run a convolution on five-axis views."""
+        del kept
+        problem = self.problem
+        value = _sums(x, weight, problem)
+        if not np.isfinite(value).all():
+            _core.conv_run(self.direct, x, weight, bias, residual, y)
+            return
+        if bias is not None:
+            value += bias[:, None, None, None]
+        if residual is not None:
+            value += residual
+        if problem.activation:
+            value = _activations()[problem.activation](value)
+        y[...] = value
+
+
+def plan(problem: ConvProblem) -> FftPlan:
+    """Plan a problem that `candidate` took."""
+    direct = compiled.plan(problem, "direct")
+    return FftPlan(problem, direct, _spectra_bytes(problem))

@@ -12,7 +12,7 @@ from pyconv.arrays import (
     check_array,
     five_axes,
     pitches,
-    result_dtype,
+    promoted,
     stored_channels_last,
 )
 from pyconv.errors import ShapeError
@@ -53,7 +53,7 @@ def prepare(
     dry: bool = False,
 ) -> Call:
     """Make operands ready; all shapes but bias' were checked. `dry`: copy nothing."""
-    dtype = result_dtype(grad, weight)
+    dtype = promoted(grad, weight)
     road = Road(dtype, dry)
     seen = axes.view(grad)
     channels = weight.shape[1] * geometry.groups
@@ -70,13 +70,14 @@ def prepare(
     operands = {
         "x": road.ready("grad_output", seen),
         "weight": five_axes(road.ready("weight", weight)),
-        "bias": None if bias is None else road.contiguous("bias", bias),
+        "bias": None if bias is None else road.contiguous("bias", bias, dtype),
         "residual": None
         if residual is None
         else road.like("residual", axes.view(residual), target),
     }
     problem = InputProblem(
         dtype=DTYPES[dtype.name],
+        weight_dtype=DTYPES[dtype.name],
         n=seen.shape[0],
         c=channels,
         k=weight.shape[0],
@@ -104,6 +105,7 @@ def prepare(
         backend=backend,
         algorithm=algorithm,
         road=road,
+        dtype=dtype,
         layout=axes,
         shape=shape,
         order=order,

@@ -98,7 +98,7 @@ class Layer:
         choice = call.choose(keeps_weights=True)
         packed = self._pack(call, choice.plan)
         y = run_conv(call, choice, packed)
-        if call.cacheable and isinstance(choice.plan, _core.ConvPlan):
+        if call.may_be_remembered(choice):
             _core.conv_remember(
                 choice.plan, packed, call.shape, call.order, self._key, *arguments
             )
@@ -133,7 +133,7 @@ class Layer:
 
     def _pack(self, call: Call, plan: Any) -> Any:
         """Return the weights packed for a plan, packing them the first time."""
-        if not isinstance(plan, _core.ConvPlan) or call.problem.n == 0:
+        if not getattr(plan, "packing", "") or call.problem.n == 0:
             return None
         key = f"{plan.isa} {call.problem.dtype} {plan.packing}"
         if key not in self._packed:

@@ -80,10 +80,7 @@ def phases_plan(
 
     `turned` is the weight as the phases read it, a view or a copy of the user's.
     """
-    if not all(
-        run.call.cacheable and isinstance(run.choice.plan, _core.ConvPlan)
-        for run in runs
-    ):
+    if not all(run.call.may_be_remembered(run.choice) for run in runs):
         return None
     is_copy = not np.may_share_memory(turned, weight)
     base = turned if is_copy else weight

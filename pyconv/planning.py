@@ -7,12 +7,12 @@ never on array contents or the thread count, and are kept in a bounded cache.
 from __future__ import annotations
 
 from dataclasses import replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any, NamedTuple
 
 from pyconv.errors import UnsupportedAlgorithm
-from pyconv.problem import ConvProblem
 from pyconv.protocols import Backend, Candidate, Problem
+from pyconv.selection import quickest
 
 __all__ = ["Choice", "candidates", "choose", "plan_cache_info"]
 
@@ -52,14 +52,12 @@ def pick(
     """
     found = candidates(problem, backend)
     if algorithm == "auto":
-        able = [one for one in found if one.supported]
-        if not able:
+        best = quickest(problem, partial(candidates, backend=backend), keeps_weights)
+        if best is None:
             raise UnsupportedAlgorithm(
                 f"no {backend.name} algorithm can do this:{_reasons(found)}"
             )
-        rounding = _rounding(problem, backend, keeps_weights)
-        alike = [one for one in able if one.rounding == rounding] or able
-        return min(alike, key=lambda one: _rank(one, keeps_weights)), found
+        return best, found
     for one in found:
         if one.name == algorithm:
             if one.supported:
@@ -72,26 +70,6 @@ def pick(
     raise UnsupportedAlgorithm(
         f"algorithm must be 'auto' or one of {names}, got {algorithm!r:.60}"
     )
-
-
-def _rounding(problem: Problem, backend: Backend, keeps_weights: bool) -> str:
-    """Choose how results are rounded, for one sample in one memory order.
-
-    Algorithms that round alike may be exchanged for each other freely; between the
-    others neither the batch nor the order of memory may decide, or it would show.
-    """
-    if isinstance(problem, ConvProblem):
-        problem = problem.sample()
-    able = [one for one in candidates(problem, backend) if one.supported]
-    if not able:
-        return ""
-    return min(able, key=lambda one: _rank(one, keeps_weights)).rounding
-
-
-def _rank(one: Candidate, keeps_weights: bool) -> tuple[bool, float]:
-    """Order candidates: cheapest first, the reference last."""
-    cost = one.cost_us if keeps_weights else one.cost_us + one.pack_us
-    return one.name == "reference", cost
 
 
 def _reasons(found: Any) -> str:

@@ -24,12 +24,15 @@ from pyconv.arrays import (
 )
 from pyconv.errors import ShapeError
 from pyconv.parameters import check_size, flag, integer, paddings, per_axis
-from pyconv.problem import DTYPES, POOL_KINDS, PoolProblem, pool_output, triple
+from pyconv.problem import DTYPES, FLOATS, POOL_KINDS, PoolProblem, pool_output, triple
 from pyconv.running import Call, place, to_backend
 
 __all__ = ["POOLS", "Windows", "adaptive", "norm_of", "prepare", "sliding"]
 
 _RANKS = (1, 2, 3)
+
+# Integers have maxima; their averages and norms are no integers.
+REALS = tuple(name for name in DTYPES if not name.startswith("complex"))
 
 # Kind and rank of every pooling function; rank 0 is read from x.
 POOLS: dict[str, tuple[str, int]] = {
@@ -166,7 +169,7 @@ def prepare(
     An adaptive pooling's output_size may stand in kernel_size's place.
     """
     kind, rank = POOLS[name]
-    x = check_array("x", x)
+    x = check_array("x", x, REALS if kind == "max" else FLOATS)
     rank = rank or _rank_of(name, x)
     axes = read_layout(layout, rank, x)
     dtype = x.dtype.newbyteorder("=")
@@ -238,6 +241,7 @@ def prepare(
         backend=backend,
         algorithm=algorithm,
         road=road,
+        dtype=dtype,
         layout=axes,
         shape=shape,
         order=order,

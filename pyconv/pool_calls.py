@@ -25,6 +25,6 @@ def _read(raw: tuple[Any, ...]) -> Any:
     call = prepare(*arguments, layout=layout, algorithm=algorithm, out=out)
     choice = call.choose()
     result = run_pool(call, choice)
-    if call.cacheable:
+    if call.may_be_remembered(choice):
         _core.pool_remember(choice.plan, call.shape, call.order, *raw)
     return result

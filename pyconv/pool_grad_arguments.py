@@ -16,14 +16,14 @@ from pyconv.arrays import (
     check_indices,
     check_out,
     pitches,
+    promoted,
     read_layout,
-    result_dtype,
     stored_channels_last,
 )
 from pyconv.errors import ShapeError
 from pyconv.parameters import check_size, flag, integer, sizes_of
 from pyconv.pool_arguments import POOLS, Windows, adaptive, norm_of, sliding
-from pyconv.problem import DTYPES, POOL_KINDS, PoolGradProblem, triple
+from pyconv.problem import DTYPES, FLOATS, POOL_KINDS, PoolGradProblem, triple
 from pyconv.running import Call, place, to_backend
 
 __all__ = ["prepare"]
@@ -119,12 +119,12 @@ def prepare(
     `dry` nothing is copied or allocated, and y may be missing.
     """
     kind, rank = ("unpool", int(name[-2])) if "unpool" in name else POOLS[name]
-    grad = check_array(grad_name, grad_output)
+    grad = check_array(grad_name, grad_output, FLOATS)
     axes = read_layout(layout, rank, grad, grad_name)
-    pooled = None if x is None else check_array("x", x)
+    pooled = None if x is None else check_array("x", x, FLOATS)
     dtype = grad.dtype.newbyteorder("=")
     if pooled is not None:
-        dtype = result_dtype(grad, pooled)
+        dtype = promoted(grad, pooled)
     road = Road(dtype, dry)
     grads = axes.view(grad)
     size = sizes_of("input_size", input_size, grad.ndim)
@@ -194,6 +194,7 @@ def prepare(
         backend=backend,
         algorithm=algorithm,
         road=road,
+        dtype=dtype,
         layout=axes,
         shape=shape,
         order=order,

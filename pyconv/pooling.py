@@ -68,7 +68,7 @@ def max_pool2d(
     Parameters
     ----------
     x : ndarray, (N, C, H, W) or (C, H, W)
-        Images; float32 or float64, any strides. With layout="NHWC": (N, H, W, C).
+        Images; any type but complex, any strides. With layout="NHWC": (N, H, W, C).
     kernel_size : int or two ints
         Height and width of the window, in pixels.
     stride : int or two ints, optional

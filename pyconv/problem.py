@@ -17,8 +17,10 @@ import numpy as np
 __all__ = [
     "ACCURACIES",
     "ACTIVATIONS",
+    "BYTES",
     "CONV_RECORD",
     "DTYPES",
+    "FLOATS",
     "PADDING_MODES",
     "POOL_KINDS",
     "POOL_RECORD",
@@ -35,6 +37,8 @@ __all__ = [
     "conv_output",
     "memory_order",
     "pool_output",
+    "result_type",
+    "sum_type",
     "triple",
 ]
 
@@ -42,7 +46,24 @@ Triple = tuple[int, int, int]
 Pitches = tuple[int, int, int, int, int]
 
 # Codes of the enums in problem.hpp.
-DTYPES = {"float32": 0, "float64": 1}
+DTYPES = {
+    "float32": 0,
+    "float64": 1,
+    "float16": 2,
+    "bfloat16": 3,
+    "int8": 4,
+    "uint8": 5,
+    "int16": 6,
+    "uint16": 7,
+    "int32": 8,
+    "uint32": 9,
+    "int64": 10,
+    "uint64": 11,
+    "complex64": 12,
+    "complex128": 13,
+}
+FLOATS = ("float32", "float64", "float16", "bfloat16")
+BYTES = ("int8", "uint8")
 PADDING_MODES = {"zeros": 0, "reflect": 1, "replicate": 2, "circular": 3}
 ACTIVATIONS = {
     None: 0,
@@ -56,6 +77,8 @@ ACTIVATIONS = {
 }
 ACCURACIES = {"strict": 0, "default": 1, "fast": 2}
 POOL_KINDS = {"max": 0, "average": 1, "lp": 2, "unpool": 3}
+
+_ITEMSIZES = (4, 8, 2, 2, 1, 1, 2, 2, 4, 4, 8, 8, 8, 16)
 
 _WIDE = {"Triple": (3,), "Pitches": (5,)}
 
@@ -76,6 +99,7 @@ class ConvProblem:
     """A convolution; ``struct ConvProblem`` of problem.hpp."""
 
     dtype: int
+    weight_dtype: int
     n: int
     c: int
     k: int
@@ -114,8 +138,8 @@ class ConvProblem:
 
     @property
     def itemsize(self) -> int:
-        """Bytes of one element."""
-        return 4 if self.dtype == 0 else 8
+        """Bytes of one element of x."""
+        return _ITEMSIZES[self.dtype]
 
     @property
     def flops(self) -> int:
@@ -134,9 +158,14 @@ class ConvProblem:
         """Bytes that any algorithm must move: inputs read and output written once."""
         x = self.n * self.c * _volume(self.input)
         weight = self.k * (self.c // self.groups) * _volume(self.kernel)
-        y = self.n * self.k * _volume(self.output)
+        y = self.n * self.k * _volume(self.output) * (1 + self.has_residual)
         bias = self.k * self.has_bias
-        return (x + weight + bias + y * (1 + self.has_residual)) * self.itemsize
+        return (
+            x * self.itemsize
+            + weight * _ITEMSIZES[self.weight_dtype]
+            + bias * _ITEMSIZES[sum_type(self.dtype)]
+            + y * _ITEMSIZES[result_type(self.dtype)]
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -244,8 +273,8 @@ class PoolProblem:
 
     @property
     def itemsize(self) -> int:
-        """Bytes of one element."""
-        return 4 if self.dtype == 0 else 8
+        """Bytes of one element of x."""
+        return _ITEMSIZES[self.dtype]
 
     @property
     def flops(self) -> int:
@@ -294,6 +323,18 @@ def _channels_first(channels: int, extents: Triple) -> Pitches:
 def memory_order(a: Any) -> tuple[int, ...]:
     """List an array's axes from slowest to fastest."""
     return tuple(sorted(range(a.ndim), key=lambda axis: -abs(a.strides[axis])))
+
+
+def result_type(dtype: int) -> int:
+    """Code of what a convolution of such elements gives."""
+    if 4 <= dtype <= 7:  # 8 and 16 bits: exact in int32
+        return DTYPES["int32"]
+    return DTYPES["int64"] if 8 <= dtype <= 10 else dtype
+
+
+def sum_type(dtype: int) -> int:
+    """Code of what it is summed in, and its bias has: halves in float32."""
+    return DTYPES["float32"] if dtype in (2, 3) else result_type(dtype)
 
 
 def _volume(extents: Triple) -> int:

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from pyconv import compiled
 from pyconv.arrays import Array, Layout, Road, five_axes
 from pyconv.backends import backend_for, is_cupy, requested_device
 from pyconv.planning import Choice, choose
@@ -40,6 +41,7 @@ class Call:
     backend: Backend
     algorithm: str
     road: Road
+    dtype: np.dtype[Any]  # of the result
     layout: Layout
     shape: tuple[int, ...]
     order: tuple[int, ...] | None
@@ -48,11 +50,11 @@ class Call:
     shapes: dict[str, tuple[int, ...]]
     lent: bool
 
-    @property
-    def cacheable(self) -> bool:
+    def may_be_remembered(self, choice: Choice) -> bool:
         """Whether the same raw arguments may take the short road next time."""
         copies = [event for event in self.road.events if event.kind != "fallback"]
-        return self.backend.name == "cpu" and not copies and self.problem.n > 0
+        runs_compiled = isinstance(choice.plan, compiled.PLANS)
+        return runs_compiled and not copies and self.problem.n > 0
 
     def choose(self, keeps_weights: bool = False) -> Choice:
         """Pick the algorithm and make its plan, or find it."""
@@ -112,16 +114,16 @@ def to_backend(
     return moved
 
 
-def _target(call: Call, dtype: Any) -> Array:
+def _target(call: Call) -> Array:
     """Take or allocate the array that the kernel writes."""
     if call.out is not None and not call.lent:
         return call.out
-    return call.allocate(dtype)
+    return call.allocate(call.dtype)
 
 
 def run_conv(call: Call, choice: Choice, packed: Any = None) -> Array:
     """Run a planned convolution, `packed` its packed weights; returns the result."""
-    y = _target(call, call.road.dtype)
+    y = _target(call)
     operands = call.operands
     if call.problem.n > 0:
         call.backend.run_conv(
@@ -138,7 +140,7 @@ def run_conv(call: Call, choice: Choice, packed: Any = None) -> Array:
 
 def run_input(call: Call, choice: Choice) -> Array:
     """Run a planned input gradient, which is the CPU's alone; returns the result."""
-    x = _target(call, call.road.dtype)
+    x = _target(call)
     operands = call.operands
     call.backend.run_input(  # type: ignore[attr-defined]
         choice.plan,
@@ -153,7 +155,7 @@ def run_input(call: Call, choice: Choice) -> Array:
 
 def run_weight(call: Call, choice: Choice) -> Array:
     """Run a planned weight gradient; returns the result."""
-    weight = _target(call, call.road.dtype)
+    weight = _target(call)
     if call.problem.n > 0:
         call.backend.run_weight(
             choice.plan,
@@ -168,7 +170,7 @@ def run_weight(call: Call, choice: Choice) -> Array:
 
 def run_pool_grad(call: Call, choice: Choice) -> Array:
     """Run a planned gradient of a pooling; returns the result."""
-    dx = _target(call, call.road.dtype)
+    dx = _target(call)
     operands = call.operands
     if call.problem.n > 0:
         call.backend.run_pool_grad(
@@ -184,7 +186,7 @@ def run_pool_grad(call: Call, choice: Choice) -> Array:
 
 def run_unary(call: Call, choice: Choice) -> Array:
     """Run a planned operation that makes one array of one other; returns the result."""
-    target = _target(call, call.road.dtype)
+    target = _target(call)
     if call.problem.n > 0:
         call.backend.run_unary(choice.plan, call.operands["x"], target)
     else:  # of nothing, whatever is not empty is a sum
@@ -196,7 +198,7 @@ def run_pool(call: Call, choice: Choice) -> Array | tuple[Array, Array]:
     """Run a planned pooling; returns the user's result, and indices if asked for."""
     problem = call.problem
     indexed = isinstance(problem, PoolProblem) and problem.return_indices
-    y = _target(call, call.road.dtype)
+    y = _target(call)
     indices = call.allocate(np.dtype(np.int64)) if indexed else None
     if problem.n > 0:
         call.backend.run_pool(

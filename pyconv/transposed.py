@@ -171,7 +171,7 @@ def conv_transpose2d(
     Parameters
     ----------
     x : ndarray, (N, K, H, W) or (K, H, W)
-        Images; float32 or float64, any strides. With layout="NHWC": (N, H, W, K).
+        Images; any type of `conv2d`, any strides. With layout="NHWC": (N, H, W, K).
     weight : ndarray, (K, C/groups, R, S)
         Filters, in torch's order of axes, whatever `layout`; any strides.
     bias : ndarray, (C,), optional

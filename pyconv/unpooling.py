@@ -115,7 +115,7 @@ def max_unpool2d(
     Parameters
     ----------
     x : ndarray, (N, C, P, Q) or (C, P, Q)
-        What `max_pool2d` returned; float32 or float64, any strides.
+        What `max_pool2d` returned; any float type, any strides.
     indices : ndarray of int, x's shape
         And its indices: h W + w in a plane of the result.
     kernel_size, stride, padding : int or ints

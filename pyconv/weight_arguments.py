@@ -12,12 +12,12 @@ from pyconv.arrays import (
     check_out,
     five_axes,
     pitches,
+    promoted,
     read_layout,
-    result_dtype,
 )
 from pyconv.errors import ShapeError
 from pyconv.parameters import check_size, integer, paddings, per_axis, sizes_of
-from pyconv.problem import DTYPES, WeightProblem, conv_output, triple
+from pyconv.problem import DTYPES, FLOATS, WeightProblem, conv_output, triple
 from pyconv.running import Call, place, to_backend
 
 __all__ = ["prepare"]
@@ -66,14 +66,14 @@ def prepare(
     dry: bool = False,
 ) -> Call:
     """Read a weight gradient's arguments; with `dry` nothing is copied or allocated."""
-    x = check_array("x", x)
-    grad = check_array("grad_output", grad_output)
+    x = check_array("x", x, FLOATS)
+    grad = check_array("grad_output", grad_output, FLOATS)
     axes = read_layout(layout, rank, x)
     if grad.ndim != x.ndim:
         raise ShapeError(
             f"grad_output must have x's number of axes, {x.ndim}, got shape {grad.shape}"
         )
-    dtype = result_dtype(x, grad)
+    dtype = promoted(x, grad)
     road = Road(dtype, dry)
     group_count = integer("groups", groups, 1)
     size = sizes_of("weight_size", weight_size, rank + 2)
@@ -113,6 +113,7 @@ def prepare(
     operands = to_backend(backend, road, ready) if is_lent else ready
     problem = WeightProblem(
         dtype=DTYPES[dtype.name],
+        weight_dtype=DTYPES[dtype.name],
         n=seen.shape[0],
         c=seen.shape[1],
         k=size[0],
@@ -139,6 +140,7 @@ def prepare(
         backend=backend,
         algorithm=algorithm,
         road=road,
+        dtype=dtype,
         layout=weights,
         shape=size,
         order=None,

@@ -74,7 +74,7 @@ def no_arrays() -> list[Bad]:
     rows.append(conv("bias_float", TypeError, "bias", X, W, 1.0))
     rows.append(conv("residual_list", TypeError, "residual", residual=Y.tolist()))
     rows.append(conv("out_list", TypeError, "out", out=Y.tolist()))
-    for kind in ("i1", "u1", "i4", "i8", "?", "f2", "c8", "U3", "S2", "O", "M8[s]"):
+    for kind in ("?", "g", "U3", "S2", "O", "M8[s]"):
         wrong = np.zeros(X.shape, kind)
         filters = np.zeros(W.shape, kind)
         dtype = np.dtype(kind)
@@ -85,7 +85,22 @@ def no_arrays() -> list[Bad]:
     rows.append(
         conv("x_record", TypeError, r"\bx\b", np.zeros((1, 4, 8, 8), "f4,f4"), W)
     )
-    rows.append(conv("bias_int", TypeError, "bias", X, W, np.zeros(6, int)))
+    whole, filters = X.astype(np.int8), W.astype(np.int8)
+    rows += [
+        conv("bias_complex", TypeError, "bias", X, W, np.zeros(6, complex)),
+        conv("int_bias_float", TypeError, "bias", whole, filters, B),
+        conv("int_residual_float", TypeError, "residual", whole, filters, residual=Y),
+        conv("int_sigmoid", TypeError, "activation", whole, filters, activation="silu"),
+        conv(
+            "complex_relu", TypeError, "activation", X + 0j, W + 0j, activation="relu"
+        ),
+        conv("int_out", TypeError, "out", whole, filters, out=np.empty(Y.shape, "i1")),
+        conv("int_winograd", ValueError, "float32", whole, filters, algorithm="direct"),
+        conv("float_widened", ValueError, "float16", X, W, algorithm="widened"),
+        Bad("avg_pool2d-int", lambda: pc.avg_pool2d(whole, 2), TypeError, "int8"),
+        Bad("lp_pool2d-int", lambda: pc.lp_pool2d(whole, 2, 2), TypeError, "int8"),
+        Bad("max_pool2d-c8", lambda: pc.max_pool2d(X + 0j, 2), TypeError, "complex"),
+    ]
     return rows
 
 

@@ -193,6 +193,10 @@ POOL_CASES: tuple[PoolCase, ...] = (
 )
 
 
+# What takes no floats.
+OF_OTHER_TYPES = ("widened", "real_channels")
+
+
 def nearest(
     algorithm: str, x: Array, w: Array, **options: Any
 ) -> tuple[Array, Array, int]:

@@ -174,6 +174,13 @@ class Answer:
         return float(np.max(error / self.bound))
 
 
+def rounded(answer: Answer, dtype: Any, unit_of: float) -> Answer:
+    """The answer in halves: summed as it says, then rounded once, unit `unit_of`."""
+    tiny = float(np.asarray(1, np.uint16).view(dtype))
+    largest = np.abs(answer.value) + answer.bound
+    return Answer(answer.value, answer.bound + unit_of * largest + tiny)
+
+
 def winograd_amplification(pairs: tuple[float, ...], m: int, r: int) -> float:
     """Largest sum over the points of |A| max|G| sum|B|, in one dimension.
 

@@ -13,12 +13,20 @@ import pytest
 import pyconv as pc
 from pyconv import _core
 from tests import oracle
-from tests.cases import CONV_CASES, ConvCase, ids, in_order, nearest, normal
+from tests.cases import (
+    CONV_CASES,
+    OF_OTHER_TYPES,
+    ConvCase,
+    ids,
+    in_order,
+    nearest,
+    normal,
+)
 
 F32 = np.float32
 CONV = {1: pc.conv1d, 2: pc.conv2d, 3: pc.conv3d}
 CONV_NAMES = list(pc.algorithms("conv"))
-POOL_NAMES = [name for name, _ in _core.pool_algorithms()]
+POOL_NAMES = list(pc.algorithms("pool"))
 
 
 def arrays() -> tuple[Any, Any]:
@@ -69,6 +77,10 @@ def test_explain_chooses_the_cheapest_and_the_call_takes_it() -> None:
 def test_explain_of_a_named_algorithm() -> None:
     x, w = arrays()
     for name in CONV_NAMES:
+        if name in OF_OTHER_TYPES:
+            with pytest.raises(pc.UnsupportedAlgorithm, match=name):
+                pc.explain(pc.conv2d, x, w, algorithm=name)
+            continue
         if name == "fft" and importlib.util.find_spec("scipy") is None:
             continue
         x_part, w_part, groups = nearest(name, x, w)

@@ -16,6 +16,8 @@ namespace {
 
 const char* const OUTPUT_CAPSULE = "pyconv.output";
 
+int bfloat16_number = NPY_NOTYPE;
+
 PyArrayObject* as_array(PyObject* object) {
     return reinterpret_cast<PyArrayObject*>(object);
 }
@@ -118,7 +120,26 @@ ByteRange byte_range(const ArrayFacts& facts) {
 }
 
 int type_number_of(long long data_type) {
-    return data_type == FLOAT64 ? NPY_DOUBLE : NPY_FLOAT;
+    static constexpr int NUMBERS[] = {
+        NPY_FLOAT,
+        NPY_DOUBLE,
+        NPY_HALF,
+        NPY_NOTYPE, // bfloat16: whoever defines it has it numbered at run time
+        NPY_INT8,
+        NPY_UINT8,
+        NPY_INT16,
+        NPY_UINT16,
+        NPY_INT32,
+        NPY_UINT32,
+        NPY_INT64,
+        NPY_UINT64,
+        NPY_CFLOAT,
+        NPY_CDOUBLE};
+    return data_type == BFLOAT16 ? bfloat16_number : NUMBERS[data_type];
+}
+
+void set_bfloat16_type_number(int type_number) {
+    bfloat16_number = type_number;
 }
 
 int index_type_number() {
@@ -168,7 +189,8 @@ int type_number_from(PyObject* dtype) {
         return -1;
     }
     const int number = found->type_num;
-    const bool plain = PyTypeNum_ISNUMBER(number) || PyTypeNum_ISBOOL(number);
+    const bool plain = PyTypeNum_ISNUMBER(number) || PyTypeNum_ISBOOL(number) ||
+                       number == bfloat16_number;
     const bool native = PyArray_ISNBO(found->byteorder);
     Py_DECREF(found);
     if (!plain || !native) {

@@ -44,8 +44,10 @@ ArrayFacts facts_of(PyObject* object);
 Py_ssize_t element_count(PyObject* object);
 ByteRange byte_range(const ArrayFacts& facts);
 
-// NumPy's type number of a pyconv::DataType, and of the indices.
+// NumPy's type number of a pyconv::DataType, and of the indices. bfloat16 is no type of
+// NumPy's own: its number has to be set before.
 int type_number_of(long long data_type);
+void set_bfloat16_type_number(int type_number);
 int index_type_number();
 
 // A new uninitialised array, contiguous when its axes are walked in `order` (slowest to

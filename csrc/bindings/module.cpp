@@ -14,4 +14,5 @@ PYBIND11_MODULE(_core, module) {
     pyconv::bindings::register_adjoint(module);
     pyconv::bindings::register_unary(module);
     pyconv::bindings::register_control(module);
+    pyconv::bindings::register_convert(module);
 }

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "bindings/fast_call.hpp"
+#include "cpu/algorithm.hpp"
 
 #include <pybind11/pybind11.h>
 
@@ -20,6 +21,7 @@ void register_weight(pybind11::module_& module);
 void register_adjoint(pybind11::module_& module);
 void register_unary(pybind11::module_& module);
 void register_control(pybind11::module_& module);
+void register_convert(pybind11::module_& module);
 
 // A problem out of the bytes of its NumPy record.
 template <class Problem>
@@ -93,7 +95,7 @@ pybind11::dict candidate(
     const Isa& isa,
     const Host& host) {
     using namespace pybind11::literals;
-    const std::string reason = algorithm.supports(problem);
+    const std::string reason = refusal(algorithm, problem);
     const char* rounding = "";
     if constexpr (requires { algorithm.rounding; }) {
         rounding = algorithm.rounding;
@@ -142,7 +144,7 @@ auto plan_of(
     const Isa& isa,
     const Host& host) {
     const auto* algorithm = find_algorithm(algorithms, name);
-    const std::string reason = algorithm->supports(problem);
+    const std::string reason = refusal(*algorithm, problem);
     if (!reason.empty()) {
         throw std::invalid_argument("algorithm '" + name + "' refuses: " + reason);
     }

@@ -126,6 +126,7 @@ void register_control(py::module_& module) {
     module.def("get_num_threads", &num_threads);
     module.def("set_num_threads", &set_num_threads, py::arg("count"));
     module.def("empty", &empty, py::arg("shape"), py::arg("order"), py::arg("dtype"));
+    module.def("set_bfloat16", &set_bfloat16_type_number, py::arg("type_number"));
     module.def("output_pool", &output_pool_facts);
     module.def("empty_output_pool", &empty_output_pool);
     module.def("set_output_pool_limit", &set_output_pool_limit, py::arg("limit_bytes"));

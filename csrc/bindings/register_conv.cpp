@@ -99,7 +99,7 @@ std::shared_ptr<PackedWeight> pack(const ConvPlan& plan, const py::object& weigh
     check_array(
         "weight",
         weight,
-        type_number_of(problem.dtype),
+        type_number_of(problem.weight_dtype),
         problem.k * (problem.c / problem.groups) * volume(problem.kernel));
     const void* data = data_of(weight.ptr());
     std::shared_ptr<PackedWeight> packed;
@@ -119,20 +119,24 @@ void run(
     const std::shared_ptr<PackedWeight>& packed) {
     check_packed(plan, packed);
     const ConvProblem& problem = plan.problem;
-    const int type = type_number_of(problem.dtype);
+    const int result = type_number_of(result_type(problem.dtype));
     const long long outputs = problem.n * problem.k * volume(problem.output);
-    check_array("x", x, type, problem.n * problem.c * volume(problem.input));
+    check_array(
+        "x",
+        x,
+        type_number_of(problem.dtype),
+        problem.n * problem.c * volume(problem.input));
     check_array(
         "weight",
         weight,
-        type,
+        type_number_of(problem.weight_dtype),
         problem.k * (problem.c / problem.groups) * volume(problem.kernel));
-    check_array("y", y, type, outputs);
+    check_array("y", y, result, outputs);
     if (problem.has_bias != 0) {
-        check_array("bias", bias, type, problem.k);
+        check_array("bias", bias, type_number_of(sum_type(problem.dtype)), problem.k);
     }
     if (problem.has_residual != 0) {
-        check_array("residual", residual, type, outputs);
+        check_array("residual", residual, result, outputs);
     }
     const ConvTensors tensors{
         .x = data_of(x.ptr()),
@@ -165,7 +169,8 @@ PyObject* cached(PyObject*, PyObject* const* values, Py_ssize_t count) {
     if (conv->is_packed && !packed) {
         Py_RETURN_NONE;
     }
-    PyObject* y = output_of(*call, given[OUT], type_number_of(plan.problem.dtype));
+    PyObject* y =
+        output_of(*call, given[OUT], type_number_of(result_type(plan.problem.dtype)));
     if (y == nullptr) {
         return nullptr;
     }

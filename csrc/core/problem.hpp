@@ -14,7 +14,23 @@ namespace pyconv {
 
 using int64 = long long;
 
-enum DataType : int64 { FLOAT32 = 0, FLOAT64 = 1 };
+enum DataType : int64 {
+    FLOAT32 = 0,
+    FLOAT64 = 1,
+    FLOAT16 = 2,
+    BFLOAT16 = 3,
+    INT8 = 4,
+    UINT8 = 5,
+    INT16 = 6,
+    UINT16 = 7,
+    INT32 = 8,
+    UINT32 = 9,
+    INT64 = 10,
+    UINT64 = 11,
+    COMPLEX64 = 12,
+    COMPLEX128 = 13,
+    DATA_TYPES = 14
+};
 
 enum PaddingMode : int64 {
     PAD_ZEROS = 0,
@@ -45,7 +61,8 @@ enum PoolKind : int64 {
 };
 
 struct ConvProblem {
-    int64 dtype;
+    int64 dtype;        // of x; y's and the sum's follow from it (core/element.hpp)
+    int64 weight_dtype; // dtype, but for bytes, of which one may have a sign
     int64 n;
     int64 c;
     int64 k;

@@ -4,6 +4,7 @@
 // and machine; the same ones choose the algorithm, fill explain(), and are tested.
 #pragma once
 
+#include "core/element.hpp"
 #include "core/machine.hpp"
 #include "core/problem.hpp"
 #include "cpu/isa/isa.hpp"
@@ -21,6 +22,10 @@ struct Movement {
     double dram_bytes; // memory to the last cache and back
 };
 
+// Which element types an algorithm takes.
+enum class Elements { FLOATS, ALL };
+
+// bias is of the sums' type, residual and y of the result's (core/element.hpp).
 struct ConvTensors {
     const void* x;
     const void* weight;
@@ -73,6 +78,7 @@ struct ConvAlgorithm {
     const char* name;
     const char* summary;
     const char* rounding; // algorithms that agree here return the same bits
+    Elements elements = Elements::FLOATS;
     std::string (*supports)(const ConvProblem&); // "" or the reason why not
     double (*cost_us)(const ConvProblem&, const IsaTable&, const Machine&);
     Movement (*movement)(const ConvProblem&, const IsaTable&, const Machine&);
@@ -109,6 +115,7 @@ struct WeightAlgorithm {
 struct PoolAlgorithm {
     const char* name;
     const char* summary;
+    Elements elements = Elements::FLOATS;
     std::string (*supports)(const PoolProblem&);
     double (*cost_us)(const PoolProblem&, const IsaTable&, const Machine&);
     Movement (*movement)(const PoolProblem&, const IsaTable&, const Machine&);
@@ -141,5 +148,17 @@ struct UnaryAlgorithm {
     UnaryPlan (*plan)(const ConvProblem&, const IsaTable&, const Machine&);
     void (*run)(const UnaryPlan&, const UnaryTensors&);
 };
+// "" or the reason why an algorithm cannot do a problem: its element type first.
+template <class Algorithm, class Problem>
+std::string refusal(const Algorithm& algorithm, const Problem& problem) {
+    bool takes_all = false;
+    if constexpr (requires { algorithm.elements; }) {
+        takes_all = algorithm.elements == Elements::ALL;
+    }
+    if (!takes_all && !is_real_float(problem.dtype)) {
+        return "float32 and float64 only";
+    }
+    return algorithm.supports(problem);
+}
 
 } // namespace pyconv

@@ -1,6 +1,7 @@
 // Where a window reads: the index arithmetic that all convolutions share.
 #pragma once
 
+#include "core/element.hpp"
 #include "core/problem.hpp"
 
 #include <algorithm>
@@ -13,10 +14,6 @@ constexpr int64 ceil_div(int64 a, int64 b) {
 
 constexpr int64 volume(const int64 (&extents)[3]) {
     return extents[0] * extents[1] * extents[2];
-}
-
-constexpr int64 element_bytes(int64 dtype) {
-    return dtype == FLOAT32 ? 4 : 8;
 }
 
 // The input index behind position `at` of an axis of `extent` (at < 0 and at >= extent

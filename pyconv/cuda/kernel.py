@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from math import prod
 from typing import Any
 
-from pyconv.problem import ConvProblem, PoolProblem
+from pyconv.problem import DTYPES, ConvProblem, PoolProblem
 
 __all__ = [
     "MAX_BLOCKS",
@@ -28,6 +28,7 @@ __all__ = [
     "element_bytes",
     "element_type",
     "outputs",
+    "refusal",
 ]
 
 Problem = ConvProblem | PoolProblem
@@ -86,6 +87,13 @@ class Kernel:
     launch: Callable[[Any], Launch]
     movement: Callable[[Any], Movement]
     cost_us: Callable[[Any, Ceilings], float]
+
+
+def refusal(kernel: Kernel, problem: Problem) -> str:
+    """Say why a kernel cannot do a problem, its element type first, or ""."""
+    if problem.dtype not in (DTYPES["float32"], DTYPES["float64"]):
+        return "float32 and float64 only; other types run on the CPU"
+    return kernel.supports(problem)
 
 
 def ceil_div(value: int, divisor: int) -> int:

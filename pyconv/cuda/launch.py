@@ -21,6 +21,7 @@ from pyconv.cuda.kernel import (
     Problem,
     element_type,
     outputs,
+    refusal,
 )
 from pyconv.cuda.kernels import find
 from pyconv.problem import ConvProblem
@@ -119,7 +120,7 @@ def make_plan(problem: Problem, algorithm: str) -> CudaPlan:
         If there is no such algorithm, or it refuses the problem (with its reason).
     """
     kernel = find(problem.operation, algorithm)
-    reason = kernel.supports(problem)
+    reason = refusal(kernel, problem)
     if reason:
         raise ValueError(f"CUDA algorithm {algorithm!r} refuses the problem: {reason}")
     return CudaPlan(

@@ -104,7 +104,7 @@ def of_weight(*raw: Any) -> Any:
     )
     choice = call.choose()
     result = run_weight(call, choice)
-    if call.cacheable:
+    if call.may_be_remembered(choice):
         _core.weight_remember(choice.plan, call.shape, call.order, *raw)
     return result
 
@@ -118,7 +118,7 @@ def of_bias(rank: int, grad_output: Any, layout: Any) -> Array:
     call = bias_arguments.prepare(rank, grad_output, layout=layout)
     choice = call.choose()
     result = run_unary(call, choice)
-    if call.cacheable:
+    if call.may_be_remembered(choice):
         _core.unary_remember(choice.plan, call.shape, call.order, *raw)
     return result
 
@@ -138,6 +138,6 @@ def of_pooling(*raw: Any) -> Any:
     )
     choice = call.choose()
     result = run_pool_grad(call, choice)
-    if call.cacheable:
+    if call.may_be_remembered(choice):
         _core.pool_grad_remember(choice.plan, call.shape, call.order, *raw)
     return result

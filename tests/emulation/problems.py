@@ -114,6 +114,7 @@ def conv_problem(
     """Describe a case with the arrays it is run on."""
     return kind(
         dtype=int(case.dtype == "float64"),
+        weight_dtype=int(case.dtype == "float64"),
         n=case.n,
         c=case.c,
         k=case.k,

@@ -16,11 +16,26 @@ extern const ConvAlgorithm conv_direct;
 
 namespace {
 
+template <class T, class Bits>
+constexpr Bits exponent_bits() {
+    if constexpr (std::is_same_v<T, Half>) {
+        return 0x7c00U;
+    } else if constexpr (std::is_same_v<T, BFloat16>) {
+        return 0x7f80U;
+    } else if constexpr (sizeof(T) == 4) {
+        return 0x7f800000U;
+    } else {
+        return 0x7ff0000000000000U;
+    }
+}
+
 template <class T>
 bool run_is_finite(const T* values, int64 count, int64 pitch) {
-    using Bits = std::conditional_t<sizeof(T) == 4, std::uint32_t, std::uint64_t>;
-    constexpr Bits EXPONENT = sizeof(T) == 4 ? static_cast<Bits>(0x7f800000U)
-                                             : static_cast<Bits>(0x7ff0000000000000U);
+    using Bits = std::conditional_t<
+        sizeof(T) == 2,
+        std::uint16_t,
+        std::conditional_t<sizeof(T) == 4, std::uint32_t, std::uint64_t>>;
+    constexpr Bits EXPONENT = exponent_bits<T, Bits>();
     Bits found = 0;
     for (int64 i = 0; i < count; ++i) {
         const Bits bits = std::bit_cast<Bits>(values[i * pitch]);
@@ -59,9 +74,15 @@ bool are_finite(const ConvProblem& problem, const T* weight) {
 } // namespace
 
 bool weights_are_finite(const ConvProblem& problem, const void* weight) {
-    return problem.dtype == FLOAT32
-               ? are_finite(problem, static_cast<const float*>(weight))
-               : are_finite(problem, static_cast<const double*>(weight));
+    return with_element(problem.dtype, [&]<class T>() {
+        if constexpr (std::is_integral_v<T>) {
+            return true;
+        } else if constexpr (requires(T value) { value.re; }) {
+            return false; // nothing that packs them asks
+        } else {
+            return are_finite(problem, static_cast<const T*>(weight));
+        }
+    });
 }
 
 bool padding_would_show(const ConvProblem& problem, const ConvTensors& tensors) {

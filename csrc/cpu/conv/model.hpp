@@ -61,12 +61,13 @@ inline double bytes_of_weight(const ConvProblem& problem) {
     return static_cast<double>(problem.k) *
            static_cast<double>(problem.c / problem.groups) *
            static_cast<double>(volume(problem.kernel)) *
-           static_cast<double>(element_bytes(problem.dtype));
+           static_cast<double>(element_bytes(problem.weight_dtype));
 }
 
 // Written, and read as well where a residual is added.
 inline double bytes_of_y(const ConvProblem& problem) {
-    return outputs_of(problem) * static_cast<double>(element_bytes(problem.dtype)) *
+    return outputs_of(problem) *
+           static_cast<double>(element_bytes(result_type(problem.dtype))) *
            (problem.has_residual != 0 ? 2.0 : 1.0);
 }
 

@@ -3,6 +3,7 @@
 // y[n, k, o] = sum over t, r, s, c of x[n, c, o * stride + tap * dilation - pad] w[k,
 // c, tap]: cross-correlation, the kernel is not flipped. Sums run in the order every
 // direct-sum algorithm keeps. It refuses nothing, so every valid problem has an answer.
+#include "core/element.hpp"
 #include "core/epilogue.hpp"
 #include "core/threads.hpp"
 #include "cpu/algorithm.hpp"
@@ -12,11 +13,34 @@
 namespace pyconv {
 namespace {
 
+// Written out: the library's product of complex numbers searches for infinities.
 template <class T>
-T sum_of_products(
-    const ConvProblem& problem, const T* x, const T* weight, const Pixel& pixel) {
+void add_product(Complex<T>& sum, Complex<T> a, Complex<T> b) {
+    sum.re += a.re * b.re - a.im * b.im;
+    sum.im += a.re * b.im + a.im * b.re;
+}
+
+template <class T>
+void add_product(T& sum, T a, T b) {
+    sum += a * b;
+}
+
+template <class T>
+void add(Complex<T>& sum, Complex<T> term) {
+    sum.re += term.re;
+    sum.im += term.im;
+}
+
+template <class T>
+void add(T& sum, T term) {
+    sum += term;
+}
+
+template <class X, class W>
+typename Element<X>::Sum sum_of_products(
+    const ConvProblem& problem, const X* x, const W* weight, const Pixel& pixel) {
     const int64 channels = problem.c / problem.groups;
-    T sum = T(0);
+    typename Element<X>::Sum sum{};
     for (int64 t = 0; t < problem.kernel[0]; ++t) {
         const int64 d = input_index(problem, 0, pixel.at[0], t);
         for (int64 r = 0; r < problem.kernel[1]; ++r) {
@@ -26,13 +50,15 @@ T sum_of_products(
                 if (d < 0 || h < 0 || w < 0) {
                     continue; // zero padding adds no term
                 }
-                const T* source = x + d * problem.x_pitch[2] + h * problem.x_pitch[3] +
+                const X* source = x + d * problem.x_pitch[2] + h * problem.x_pitch[3] +
                                   w * problem.x_pitch[4];
-                const T* filter = weight + t * problem.w_pitch[2] +
+                const W* filter = weight + t * problem.w_pitch[2] +
                                   r * problem.w_pitch[3] + s * problem.w_pitch[4];
                 for (int64 c = 0; c < channels; ++c) {
-                    sum +=
-                        source[c * problem.x_pitch[1]] * filter[c * problem.w_pitch[1]];
+                    add_product(
+                        sum,
+                        term_of(source[c * problem.x_pitch[1]]),
+                        term_of(filter[c * problem.w_pitch[1]]));
                 }
             }
         }
@@ -40,14 +66,32 @@ T sum_of_products(
     return sum;
 }
 
-template <class T>
+// Python lets integers through with none of the activations that need fractions, and
+// complex numbers with none at all.
+template <class Result, class Sum>
+void activate_one(int64 activation, Sum& value) {
+    if constexpr (std::is_floating_point_v<Sum>) {
+        activate(activation, &value, 1);
+    } else if constexpr (std::is_integral_v<Sum>) {
+        const auto size = static_cast<Result>(value);
+        if (activation != ACT_NONE && size < 1) {
+            value = 0;
+        } else if (activation == ACT_RELU6 && size > 6) {
+            value = 6;
+        }
+    }
+}
+
+template <class X, class W>
 void run_as(const ConvPlan& plan, const ConvTensors& tensors) {
+    using Sum = typename Element<X>::Sum;
+    using Result = typename Element<X>::Result;
     const ConvProblem& problem = plan.problem;
-    const auto* x = static_cast<const T*>(tensors.x);
-    const auto* weight = static_cast<const T*>(tensors.weight);
-    const auto* bias = static_cast<const T*>(tensors.bias);
-    const auto* residual = static_cast<const T*>(tensors.residual);
-    auto* y = static_cast<T*>(tensors.y);
+    const auto* x = static_cast<const X*>(tensors.x);
+    const auto* weight = static_cast<const W*>(tensors.weight);
+    const auto* bias = static_cast<const Sum*>(tensors.bias);
+    const auto* residual = static_cast<const Result*>(tensors.residual);
+    auto* y = static_cast<Result*>(tensors.y);
     const int64 pixels = volume(problem.output);
     const int64 filters = problem.k / problem.groups;
     const int64 channels = problem.c / problem.groups;
@@ -55,18 +99,20 @@ void run_as(const ConvPlan& plan, const ConvTensors& tensors) {
         for (int64 plane = begin; plane < end; ++plane) {
             const int64 n = plane / problem.k;
             const int64 k = plane % problem.k;
-            const T* source = x + n * problem.x_pitch[0] +
+            const X* source = x + n * problem.x_pitch[0] +
                               k / filters * channels * problem.x_pitch[1];
             const int64 start = n * problem.y_pitch[0] + k * problem.y_pitch[1];
             Pixel pixel(problem.output, 0);
             for (int64 i = 0; i < pixels; ++i, pixel.advance(problem.output)) {
                 const int64 at = start + pixel.offset(problem.y_pitch);
-                T value = sum_of_products(
+                Sum value = sum_of_products(
                     problem, source, weight + k * problem.w_pitch[0], pixel);
-                value += bias != nullptr ? bias[k] : T(0);
-                value += residual != nullptr ? residual[at] : T(0);
-                activate(problem.activation, &value, 1);
-                y[at] = value;
+                add(value, bias != nullptr ? bias[k] : Sum{});
+                add(value,
+                    residual != nullptr ? static_cast<Sum>(term_of(residual[at]))
+                                        : Sum{});
+                activate_one<Result>(problem.activation, value);
+                y[at] = result_of<Result>(value);
             }
         }
     };
@@ -74,11 +120,17 @@ void run_as(const ConvPlan& plan, const ConvTensors& tensors) {
 }
 
 void run(const ConvPlan& plan, const ConvTensors& tensors) {
-    if (plan.problem.dtype == FLOAT32) {
-        run_as<float>(plan, tensors);
-    } else {
-        run_as<double>(plan, tensors);
-    }
+    with_element(plan.problem.dtype, [&]<class X>() {
+        if constexpr (sizeof(X) == 1) {
+            if (plan.problem.weight_dtype == INT8) {
+                run_as<X, std::int8_t>(plan, tensors);
+            } else {
+                run_as<X, std::uint8_t>(plan, tensors);
+            }
+        } else {
+            run_as<X, X>(plan, tensors);
+        }
+    });
 }
 
 std::string supports(const ConvProblem&) {
@@ -127,6 +179,7 @@ const ConvAlgorithm conv_reference{
     .name = "reference",
     .summary = "the definition: seven loops, one product at a time",
     .rounding = "reference",
+    .elements = Elements::ALL,
     .supports = supports,
     .cost_us = cost_us,
     .movement = movement,

@@ -286,11 +286,20 @@ struct Kernels {
     WinogradKernels<T> winograd[WINOGRAD_FORMS];
 };
 
+// Lines of `count` elements, side by side, as numbers of another type: halves and
+// integers up to 16 bits as float32, integers of 32 bits as float64; and back. By
+// DataType; null where there is nothing to do.
+struct Conversions {
+    void (*widen[DATA_TYPES])(const void* from, void* to, int64 count);
+    void (*narrow[DATA_TYPES])(const void* from, void* to, int64 count);
+};
+
 struct IsaTable {
     const char* name;
     int vector_bytes;
     Kernels<float> f32;
     Kernels<double> f64;
+    Conversions convert;
 };
 
 } // namespace pyconv

@@ -6,6 +6,7 @@
 // keeps for all, and fault on an older processor (numpy#25274). A test holds this at
 // -O0.
 #include "cpu/isa/isa.hpp"
+#include "cpu/micro/convert.hpp"
 #include "cpu/micro/copy_lines.hpp"
 #include "cpu/micro/gemm_tile.hpp"
 #include "cpu/micro/lane_sums.hpp"
@@ -133,6 +134,27 @@ void fill(Kernels<T>& kernels) {
     fill_winograd(kernels.winograd);
 }
 
+void fill_conversions(Conversions& convert) {
+    convert = {};
+    convert.widen[FLOAT16] = widen_halves;
+    convert.narrow[FLOAT16] = narrow_halves;
+    convert.widen[BFLOAT16] = widen_bfloats;
+    convert.narrow[BFLOAT16] = narrow_bfloats;
+    convert.widen[INT8] = widen_integers<std::int8_t, float>;
+    convert.narrow[INT8] = narrow_integers<float, std::int8_t, -128, 127>;
+    convert.widen[UINT8] = widen_integers<std::uint8_t, float>;
+    convert.narrow[UINT8] = narrow_integers<float, std::uint8_t, 0, 255>;
+    convert.widen[INT16] = widen_integers<std::int16_t, float>;
+    convert.narrow[INT16] = narrow_integers<float, std::int16_t, -32768, 32767>;
+    convert.widen[UINT16] = widen_integers<std::uint16_t, float>;
+    convert.narrow[UINT16] = narrow_integers<float, std::uint16_t, 0, 65535>;
+    convert.widen[INT32] = widen_integers<std::int32_t, double>;
+    convert.narrow[INT32] =
+        narrow_integers<double, std::int32_t, -2147483648LL, 2147483647LL>;
+    convert.widen[UINT32] = widen_integers<std::uint32_t, double>;
+    convert.narrow[UINT32] = narrow_integers<double, std::uint32_t, 0, 4294967295LL>;
+}
+
 } // namespace
 
 // Declared in isa/registry.cpp, which calls it only where this code can run.
@@ -142,6 +164,7 @@ void fill_table(IsaTable& table) {
     table.vector_bytes = PYCONV_VECTOR_BYTES;
     fill(table.f32);
     fill(table.f64);
+    fill_conversions(table.convert);
 }
 
 } // namespace PYCONV_ISA

@@ -3,6 +3,7 @@
 // Any pitches and any norm. Indices are the place of the first maximum, or of the first
 // NaN, as an offset d * H * W + h * W + w in the plane; -1 for a window of nothing but
 // padding, whose maximum is -infinity. An average or a norm of nothing is 0.
+#include "core/element.hpp"
 #include "core/threads.hpp"
 #include "cpu/algorithm.hpp"
 #include "cpu/geometry.hpp"
@@ -11,6 +12,7 @@
 #include "cpu/pool/window.hpp"
 
 #include <cmath>
+#include <type_traits>
 
 namespace pyconv {
 namespace {
@@ -24,13 +26,14 @@ class Reduced {
         : problem_(problem),
           norm_(problem.kind == POOL_LP ? static_cast<T>(norm_of(problem)) : T(0)) {}
 
-    T of(const T* plane, const Window (&window)[3]) const {
+    template <class Stored>
+    T of(const Stored* plane, const Window (&window)[3]) const {
         T sum = T(0);
         walk(problem_, window, COLUMNS_FIRST, [&](int64 d, int64 h, int64 w) {
-            sum += term(
+            sum += term(number_of(
                 plane
                     [d * problem_.x_pitch[2] + h * problem_.x_pitch[3] +
-                     w * problem_.x_pitch[4]]);
+                     w * problem_.x_pitch[4]]));
         });
         if (problem_.kind == POOL_AVERAGE) {
             return sum / static_cast<T>(divisor_of(
@@ -71,7 +74,7 @@ void run_as(const PoolPlan& plan, const PoolTensors& tensors) {
     const auto* x = static_cast<const T*>(tensors.x);
     auto* y = static_cast<T*>(tensors.y);
     const int64 pixels = volume(problem.output);
-    const Reduced<T> reduced(problem);
+    using Number = decltype(number_of(T{}));
     const auto planes = [&](int64 begin, int64 end, int) {
         for (int64 plane = begin; plane < end; ++plane) {
             const int64 n = plane / problem.c;
@@ -85,12 +88,15 @@ void run_as(const PoolPlan& plan, const PoolTensors& tensors) {
                     window_of(problem, 1, pixel.at[1]),
                     window_of(problem, 2, pixel.at[2])};
                 const int64 at = start + pixel.offset(problem.y_pitch);
-                if (problem.kind != POOL_MAX) {
-                    y[at] = reduced.of(source, window);
-                    continue;
+                if constexpr (std::is_floating_point_v<Number>) {
+                    if (problem.kind != POOL_MAX) {
+                        const Reduced<Number> reduced(problem);
+                        y[at] = result_of<T>(reduced.of(source, window));
+                        continue;
+                    }
                 }
-                const Best<T> best = best_of(problem, source, window);
-                y[at] = best.value;
+                const auto best = best_of(problem, source, window);
+                y[at] = result_of<T>(best.value);
                 if (tensors.indices != nullptr) {
                     tensors.indices[at] = best.index;
                 }
@@ -101,15 +107,20 @@ void run_as(const PoolPlan& plan, const PoolTensors& tensors) {
 }
 
 void run(const PoolPlan& plan, const PoolTensors& tensors) {
-    if (plan.problem.dtype == FLOAT32) {
-        run_as<float>(plan, tensors);
-    } else {
-        run_as<double>(plan, tensors);
-    }
+    with_element(plan.problem.dtype, [&]<class T>() {
+        if constexpr (!requires(T value) { value.re; }) {
+            run_as<T>(plan, tensors);
+        }
+    });
 }
 
-std::string supports(const PoolProblem&) {
-    return "";
+std::string supports(const PoolProblem& problem) {
+    if (problem.dtype >= COMPLEX64) {
+        return "complex numbers have no order and no norm here";
+    }
+    return is_integer(problem.dtype) && problem.kind != POOL_MAX
+               ? "integers have maxima only"
+               : "";
 }
 
 double steps_of(const PoolProblem& problem) {
@@ -134,6 +145,7 @@ extern const PoolAlgorithm pool_reference;
 const PoolAlgorithm pool_reference{
     .name = "reference",
     .summary = "every output looks at every element of its window",
+    .elements = Elements::ALL,
     .supports = supports,
     .cost_us = cost_us,
     .movement = movement,

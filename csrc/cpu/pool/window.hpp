@@ -1,6 +1,7 @@
 // The window of a pooling output, what an average divides by, and a walk through it.
 #pragma once
 
+#include "core/element.hpp"
 #include "core/problem.hpp"
 #include "cpu/geometry.hpp"
 
@@ -84,19 +85,24 @@ inline int64 plane_index(const PoolProblem& problem, int64 d, int64 h, int64 w) 
     return (d * problem.input[1] + h) * problem.input[2] + w;
 }
 
+// Of a window of nothing but padding: what is less than every number, and no index.
 template <class T>
 struct Best {
-    T value = -std::numeric_limits<T>::infinity();
-    int64 index = -1; // of a window of nothing but padding
+    T value = std::numeric_limits<T>::has_infinity
+                  ? static_cast<T>(-std::numeric_limits<T>::infinity())
+                  : std::numeric_limits<T>::lowest();
+    int64 index = -1;
 };
 
 // The window's first maximum, or its first NaN.
 template <class T>
-Best<T> best_of(const PoolProblem& problem, const T* plane, const Window (&window)[3]) {
-    Best<T> best;
+auto best_of(const PoolProblem& problem, const T* plane, const Window (&window)[3]) {
+    Best<decltype(number_of(T{}))> best;
     walk(problem, window, ROWS_FIRST, [&](int64 d, int64 h, int64 w) {
-        const T next = plane
-            [d * problem.x_pitch[2] + h * problem.x_pitch[3] + w * problem.x_pitch[4]];
+        const auto next = number_of(
+            plane
+                [d * problem.x_pitch[2] + h * problem.x_pitch[3] +
+                 w * problem.x_pitch[4]]);
         // A first element always wins, even -infinity; a NaN wins and stays.
         if (best.index < 0 || next > best.value ||
             (next != next && best.value == best.value)) {
