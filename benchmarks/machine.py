@@ -99,9 +99,10 @@ def describe() -> dict[str, Any]:
 
 
 def slug(machine: dict[str, Any] | None = None) -> str:
-    """A folder name: processor, cores and instruction set, such as amd-epyc-2c-avx512."""
+    """A folder name: processor, cores and width of vectors, such as amd-epyc-2c-avx512."""
     m = describe() if machine is None else machine
-    return re.sub(r"[^a-z0-9]+", "-", f"{m['cpu']} {m['cores']}c {m['isa']}".lower())
+    family, _, _ = m["isa"].partition("_")
+    return re.sub(r"[^a-z0-9]+", "-", f"{m['cpu']} {m['cores']}c {family}".lower())
 
 
 def results_folder() -> Path:

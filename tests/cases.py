@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pyconv import UnsupportedAlgorithm, conv2d
+from pyconv import UnsupportedAlgorithm, _core, conv2d
 
 Array = NDArray[Any]
 
@@ -193,8 +193,12 @@ POOL_CASES: tuple[PoolCase, ...] = (
 )
 
 
-# What takes no floats.
-OF_OTHER_TYPES = ("widened", "real_channels")
+# What takes no floats, and the instruction sets that differ in what floats run through.
+OF_OTHER_TYPES = ("dot_product", "widened", "real_channels")
+FLOAT_ALGORITHMS = tuple(
+    name for name, _ in _core.conv_algorithms() if name not in OF_OTHER_TYPES
+)
+FLOAT_ISAS = tuple(name for name in _core.isa_names() if not name.startswith("avx512_"))
 
 
 def nearest(

@@ -15,8 +15,7 @@ import numpy as np
 import pytest
 
 import pyconv as pc
-from pyconv import _core
-from tests.cases import Array, in_order
+from tests.cases import FLOAT_ISAS, Array, in_order
 
 SMOOTH = ("sigmoid", "tanh", "gelu", "silu")
 # What csrc/cpu/micro/smooth.hpp states, in units in the last place.
@@ -30,7 +29,7 @@ DTYPES = tuple(STATED)
 # Those whose sums, and so whatever is made of them, agree bit for bit.
 SAME_BITS = ("im2col", "implicit_gemm", "direct", "few_channels")
 
-each_isa = pytest.mark.parametrize("name", _core.isa_names())
+each_isa = pytest.mark.parametrize("name", FLOAT_ISAS)
 each_dtype = pytest.mark.parametrize("dtype", DTYPES, ids=["float32", "float64"])
 
 

@@ -16,6 +16,8 @@ from tests import oracle
 from tests.cases import (
     ACTIVATIONS,
     CONV_CASES,
+    FLOAT_ALGORITHMS,
+    FLOAT_ISAS,
     ConvCase,
     conv_tensors,
     ids,
@@ -25,7 +27,7 @@ from tests.cases import (
     normal,
 )
 
-ALGORITHMS = tuple(name for name, _ in _core.conv_algorithms())
+ALGORITHMS = FLOAT_ALGORITHMS
 # They add the products of an output in one order: taps, then channels.
 SAME_ORDER = (
     "im2col",
@@ -171,7 +173,7 @@ def test_threads_on_a_larger_problem(
             np.testing.assert_array_equal(again, y)
 
 
-@pytest.mark.parametrize("name", _core.isa_names())
+@pytest.mark.parametrize("name", FLOAT_ISAS)
 @each_algorithm
 def test_forced_isas_agree(
     algorithm: str, name: str, isa: Callable[[str], None]

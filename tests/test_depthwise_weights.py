@@ -9,9 +9,8 @@ import numpy as np
 import pytest
 
 import pyconv as pc
-from pyconv import _core
 from tests import oracle
-from tests.cases import in_order, normal
+from tests.cases import FLOAT_ISAS, in_order, normal
 from tests.test_grad import CONV, DTYPES, ORDERS, weight_gradient, worst
 
 CASES: tuple[tuple[Any, ...], ...] = (
@@ -26,7 +25,7 @@ CASES: tuple[tuple[Any, ...], ...] = (
 
 
 @pytest.mark.parametrize("case", CASES, ids=str)
-@pytest.mark.parametrize("name", _core.isa_names())
+@pytest.mark.parametrize("name", FLOAT_ISAS)
 def test_same_bits_as_direct(
     case: tuple[Any, ...], name: str, isa: Callable[[str], None]
 ) -> None:

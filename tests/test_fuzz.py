@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 import pyconv as pc
 from pyconv import _core
 from tests import oracle
-from tests.cases import ACTIVATIONS, in_order, normal
+from tests.cases import ACTIVATIONS, FLOAT_ALGORITHMS, in_order, normal
 
 CONV = {1: pc.conv1d, 2: pc.conv2d, 3: pc.conv3d}
-CONV_ALGORITHMS = tuple(name for name, _ in _core.conv_algorithms())
+CONV_ALGORITHMS = FLOAT_ALGORITHMS
 POOL_ALGORITHMS = tuple(name for name, _ in _core.pool_algorithms())
 
 small = st.integers(1, 3)

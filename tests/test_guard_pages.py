@@ -10,10 +10,10 @@ import pytest
 
 import pyconv as pc
 from pyconv import _core
-from tests.cases import integers, nearest
+from tests.cases import FLOAT_ALGORITHMS, FLOAT_ISAS, integers, nearest
 from tests.guard import Guards
 
-ALGORITHMS = tuple(name for name, _ in _core.conv_algorithms() if name != "reference")
+ALGORITHMS = tuple(name for name in FLOAT_ALGORITHMS if name != "reference")
 POOLS = tuple(name for name, _ in _core.pool_algorithms() if name != "reference")
 LANES = _core.machine()["vector_bytes"] // 4
 REMAINDERS = range(1, 2 * LANES + 2)
@@ -90,7 +90,7 @@ def test_conv_of_few_pixels(algorithm: str, order: str, at: str) -> None:
             _check(x, w, bias, expected, order, at, algorithm=algorithm, **options)
 
 
-@pytest.mark.parametrize("name", _core.isa_names())
+@pytest.mark.parametrize("name", FLOAT_ISAS)
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
 def test_conv_on_each_isa(
     algorithm: str, name: str, isa: Callable[[str], None]

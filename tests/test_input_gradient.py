@@ -9,8 +9,7 @@ import numpy as np
 import pytest
 
 import pyconv as pc
-from pyconv import _core
-from tests.cases import Array, in_order, integers, normal
+from tests.cases import FLOAT_ISAS, Array, in_order, integers, normal
 from tests.guard import Guards
 from tests.test_grad import DTYPES, ORDERS, TRANSPOSED, TRANSPOSED_CASES
 from tests.test_guard_pages import ENDS, REMAINDERS
@@ -97,7 +96,7 @@ def test_padding_adds_no_term(algorithm: str) -> None:
 
 
 @each_algorithm
-@pytest.mark.parametrize("name", _core.isa_names())
+@pytest.mark.parametrize("name", FLOAT_ISAS)
 def test_forced_isas(name: str, algorithm: str, isa: Callable[[str], None]) -> None:
     isa(name)
     for case in CASES[-8:]:

@@ -16,7 +16,7 @@ import pytest
 import pyconv as pc
 from pyconv import _core
 from tests import oracle
-from tests.cases import Array, in_order, integers, normal
+from tests.cases import FLOAT_ISAS, Array, in_order, integers, normal
 
 ALGORITHMS = tuple(name for name, _ in _core.pool_algorithms())
 DTYPES = (np.float32, np.float64)
@@ -230,7 +230,7 @@ def test_indices_through_the_cache_of_calls() -> None:
     assert not np.array_equal(a, b)
 
 
-@pytest.mark.parametrize("name", _core.isa_names())
+@pytest.mark.parametrize("name", FLOAT_ISAS)
 def test_forced_isas_agree(name: str, isa: Callable[[str], None]) -> None:
     isa(name)
     for shape, size in SHAPES:

@@ -13,7 +13,15 @@ import pytest
 import pyconv as pc
 from pyconv import _core
 from tests import oracle
-from tests.cases import POOL_CASES, PoolCase, ids, in_order, integers, normal
+from tests.cases import (
+    FLOAT_ISAS,
+    POOL_CASES,
+    PoolCase,
+    ids,
+    in_order,
+    integers,
+    normal,
+)
 
 ALGORITHMS = tuple(name for name, _ in _core.pool_algorithms())
 DTYPES = (np.float32, np.float64)
@@ -181,7 +189,7 @@ def test_threads_and_batch_change_no_bit(
             np.testing.assert_array_equal(alone, y[1:2])
 
 
-@pytest.mark.parametrize("name", _core.isa_names())
+@pytest.mark.parametrize("name", FLOAT_ISAS)
 @each_algorithm
 def test_forced_isas_agree(
     algorithm: str, name: str, isa: Callable[[str], None]

@@ -8,15 +8,12 @@ import numpy as np
 import pytest
 
 import pyconv as pc
-from pyconv import _core
 from tests import oracle
-from tests.cases import in_order, nearest, normal
+from tests.cases import FLOAT_ALGORITHMS, in_order, nearest, normal
 
 ORDERS = ("first", "last")
 
-each_algorithm = pytest.mark.parametrize(
-    "algorithm", [name for name, _ in _core.conv_algorithms()]
-)
+each_algorithm = pytest.mark.parametrize("algorithm", FLOAT_ALGORITHMS)
 
 
 def odd_views(x: Any) -> dict[str, Any]:

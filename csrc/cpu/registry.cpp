@@ -12,6 +12,7 @@ extern const ConvAlgorithm conv_winograd_staged;
 extern const ConvAlgorithm conv_depthwise;
 extern const ConvAlgorithm conv_grouped;
 extern const ConvAlgorithm conv_few_channels;
+extern const ConvAlgorithm conv_dot_product;
 
 extern const InputAlgorithm input_interleaved;
 extern const InputAlgorithm input_planes;
@@ -41,6 +42,7 @@ std::span<const ConvAlgorithm* const> conv_algorithms() {
         &conv_depthwise,
         &conv_grouped,
         &conv_few_channels,
+        &conv_dot_product,
     };
     return ALL;
 }

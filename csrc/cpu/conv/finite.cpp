@@ -37,9 +37,18 @@ bool run_is_finite(const T* values, int64 count, int64 pitch) {
         std::conditional_t<sizeof(T) == 4, std::uint32_t, std::uint64_t>>;
     constexpr Bits EXPONENT = exponent_bits<T, Bits>();
     Bits found = 0;
-    for (int64 i = 0; i < count; ++i) {
-        const Bits bits = std::bit_cast<Bits>(values[i * pitch]);
+    const auto look = [&](T value) {
+        const Bits bits = std::bit_cast<Bits>(value);
         found |= static_cast<Bits>((bits & EXPONENT) == EXPONENT);
+    };
+    if (pitch == 1) { // by the vector
+        for (int64 i = 0; i < count; ++i) {
+            look(values[i]);
+        }
+    } else {
+        for (int64 i = 0; i < count; ++i) {
+            look(values[i * pitch]);
+        }
     }
     return found == 0;
 }

@@ -7,6 +7,7 @@
 #pragma once
 
 #include "core/problem.hpp"
+#include "cpu/isa/dots.hpp"
 
 namespace pyconv {
 
@@ -300,6 +301,7 @@ struct IsaTable {
     Kernels<float> f32;
     Kernels<double> f64;
     Conversions convert;
+    DotKernel dots[DOT_KINDS];
 };
 
 } // namespace pyconv

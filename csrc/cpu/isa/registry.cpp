@@ -9,24 +9,69 @@
 #include <stdexcept>
 #include <vector>
 
+#if defined(__x86_64__)
+#include <cpuid.h>
+#endif
+#if defined(__linux__)
+#include <sys/syscall.h>
+#include <unistd.h>
+#endif
+
 namespace pyconv {
 
 #if defined(__x86_64__)
+namespace avx512_amx {
+void fill_dots(DotKernel (&kernels)[DOT_KINDS]);
+}
+namespace avx512_bf16 {
+void fill_dots(DotKernel (&kernels)[DOT_KINDS]);
+}
+namespace avx512_vnni {
+void fill_dots(DotKernel (&kernels)[DOT_KINDS]);
+}
 namespace avx512 {
 void fill_table(IsaTable& table);
-}
+void fill_dots(DotKernel (&kernels)[DOT_KINDS]);
+} // namespace avx512
 namespace avx2 {
 void fill_table(IsaTable& table);
-}
+void fill_dots(DotKernel (&kernels)[DOT_KINDS]);
+} // namespace avx2
 #endif
 namespace baseline {
 void fill_table(IsaTable& table);
-}
+void fill_dots(DotKernel (&kernels)[DOT_KINDS]);
+} // namespace baseline
 
 namespace {
 
+#if defined(__x86_64__)
+// Whether AMX multiplies both types, and Linux lets this process use its registers,
+// which it must be asked for.
+bool may_use_amx() {
+#if defined(__linux__)
+    constexpr unsigned AMX_BF16 = 1U << 22;
+    constexpr unsigned AMX_TILE = 1U << 24;
+    constexpr unsigned AMX_INT8 = 1U << 25;
+    constexpr unsigned ALL = AMX_BF16 | AMX_TILE | AMX_INT8;
+    constexpr long ARCH_REQ_XCOMP_PERM = 0x1023;
+    constexpr long XFEATURE_XTILEDATA = 18;
+    unsigned eax = 0;
+    unsigned ebx = 0;
+    unsigned ecx = 0;
+    unsigned edx = 0;
+    if (__get_cpuid_count(7, 0, &eax, &ebx, &ecx, &edx) == 0 || (edx & ALL) != ALL) {
+        return false;
+    }
+    return syscall(SYS_arch_prctl, ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA) == 0;
+#else
+    return false;
+#endif
+}
+#endif
+
 struct Tables {
-    IsaTable storage[3] = {};
+    IsaTable storage[6] = {};
     std::vector<const IsaTable*> runnable;
 
     Tables() {
@@ -40,18 +85,34 @@ struct Tables {
         if (v3 && __builtin_cpu_supports("avx512f") &&
             __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512cd") &&
             __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl")) {
-            add(avx512::fill_table);
+            const bool vnni = __builtin_cpu_supports("avx512vnni");
+            const bool bf16 = vnni && __builtin_cpu_supports("avx512bf16");
+            if (bf16 && may_use_amx()) {
+                add(avx512::fill_table, avx512_amx::fill_dots, "avx512_amx");
+            }
+            if (bf16) {
+                add(avx512::fill_table, avx512_bf16::fill_dots, "avx512_bf16");
+            }
+            if (vnni) {
+                add(avx512::fill_table, avx512_vnni::fill_dots, "avx512_vnni");
+            }
+            add(avx512::fill_table, avx512::fill_dots, "avx512");
         }
         if (v3) {
-            add(avx2::fill_table);
+            add(avx2::fill_table, avx2::fill_dots, "avx2");
         }
 #endif
-        add(baseline::fill_table);
+        add(baseline::fill_table, baseline::fill_dots, "baseline");
     }
 
-    void add(void (*fill)(IsaTable&)) {
+    void
+    add(void (*fill)(IsaTable&),
+        void (*fill_dots)(DotKernel (&)[DOT_KINDS]),
+        const char* name) {
         IsaTable& table = storage[runnable.size()];
         fill(table);
+        fill_dots(table.dots);
+        table.name = name;
         runnable.push_back(&table);
     }
 };

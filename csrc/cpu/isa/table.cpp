@@ -19,9 +19,6 @@
 #include "cpu/micro/transpose.hpp"
 #include "cpu/micro/winograd.hpp"
 
-#define PYCONV_STRING_OF(name) #name
-#define PYCONV_STRING(name) PYCONV_STRING_OF(name)
-
 namespace pyconv {
 
 namespace PYCONV_ISA {
@@ -160,7 +157,6 @@ void fill_conversions(Conversions& convert) {
 // Declared in isa/registry.cpp, which calls it only where this code can run.
 void fill_table(IsaTable& table);
 void fill_table(IsaTable& table) {
-    table.name = PYCONV_STRING(PYCONV_ISA);
     table.vector_bytes = PYCONV_VECTOR_BYTES;
     fill(table.f32);
     fill(table.f64);
