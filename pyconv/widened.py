@@ -35,7 +35,6 @@ SUMMARY = (
     "halves and integers widened to floats, the quickest float algorithm, narrowed"
 )
 OPERATIONS = (
-    "conv",
     "conv_weight",
     "conv_bias",
     "im2col",
@@ -46,7 +45,7 @@ OPERATIONS = (
 
 # Widening or narrowing one element, on all cores, in nanoseconds: measured from L3.
 ELEMENT_NS = 0.3
-CALL_US = 12.0
+CALL_US = 60.0  # of several calls into the compiled module
 
 Array = NDArray[Any]
 
@@ -153,14 +152,6 @@ def candidate(problem: Problem) -> Candidate:
 
 
 @dataclass(frozen=True)
-class _Kept:
-    """What a layer keeps: its weight widened, and packed if the plan packs."""
-
-    weight: Array
-    packed: Any
-
-
-@dataclass(frozen=True)
 class WidenedPlan:
     """A float plan, and the arrays' types and memory orders around it."""
 
@@ -175,11 +166,6 @@ class WidenedPlan:
         """Instruction set of the float plan."""
         name: str = self.inner.isa
         return name
-
-    @property
-    def packing(self) -> str:
-        """Order of a layer's weights: the float plan's."""
-        return f"{NAME} {self.inner.packing}"
 
     @property
     def blocking(self) -> dict[str, int]:
@@ -202,30 +188,6 @@ class WidenedPlan:
     def _narrow(self, a: Array, target: Array) -> None:
         """Write a result where it belongs, rounded."""
         _core.narrow(self.problem.dtype, a, target)
-
-    def pack(self, weight: Array) -> _Kept:
-        """Widen a layer's weight, and pack it as the float plan reads it."""
-        assert isinstance(self.problem, ConvProblem)
-        wide = self._widened(weight, self.problem.w_pitch)
-        return _Kept(wide, _core.conv_pack(self.inner, wide))
-
-    def run_conv(
-        self, x: Array, weight: Array, bias: Any, residual: Any, y: Array, kept: Any
-    ) -> None:
-        """Run a convolution on five-axis views."""
-        problem = self.problem
-        assert isinstance(problem, ConvProblem)
-        wide = self._empty(y.shape, problem.y_pitch)
-        _core.conv_run(
-            self.inner,
-            self._widened(x, problem.x_pitch),
-            kept.weight if kept else self._widened(weight, problem.w_pitch),
-            bias,
-            self._widened(residual, problem.y_pitch),
-            wide,
-            kept.packed if kept else None,
-        )
-        self._narrow(wide, y)
 
     def run_weight(self, x: Array, grad: Array, weight: Array) -> None:
         """Run a weight gradient on five-axis views."""

@@ -255,14 +255,29 @@ def test_rounding_is_to_nearest_even(
 
 
 def test_transposed_convolution_of_integers() -> None:
-    x, w = whole((2, 3, 4, 5), np.int8, 1), whole((3, 4, 2, 3), np.int8, 2)
+    for first, second in (("i1", "i1"), ("u1", "i1"), ("i2", "i2"), ("i4", "i4")):
+        x = whole((2, 3, 4, 5), np.dtype(first), 1) % 100
+        w = whole((3, 4, 2, 3), np.dtype(second), 2) % 100
+        for options in ({"stride": 2}, {"stride": 4}, {"groups": 3, "stride": 3}):
+            exact = pc.conv_transpose2d(
+                x.astype(np.float64), w.astype(np.float64), **options
+            )
+            for _ in range(2):  # the second call takes the plan that is remembered
+                y = pc.conv_transpose2d(x, w, **options)
+                assert y.dtype == (np.int64 if first == "i4" else np.int32)
+                np.testing.assert_array_equal(y, exact)
+
+
+@pytest.mark.parametrize("dtype", [*HALVES, *COMPLEX], ids=str)
+def test_transposed_convolution_again(dtype: Any) -> None:
+    x, w = normal((2, 6, 4, 5), np.float32, 1), normal((6, 4, 2, 3), np.float32, 2)
     for options in ({"stride": 2}, {"stride": 4}, {"groups": 3, "stride": 3}):
-        y = pc.conv_transpose2d(x, w, **options)
-        assert y.dtype == np.int32
-        exact = pc.conv_transpose2d(
-            x.astype(np.float64), w.astype(np.float64), **options
-        )
-        np.testing.assert_array_equal(y, exact)
+        first = pc.conv_transpose2d(x.astype(dtype), w.astype(dtype), **options)
+        again = pc.conv_transpose2d(x.astype(dtype), w.astype(dtype), **options)
+        assert again.dtype == dtype
+        np.testing.assert_array_equal(again, first)
+        near = pc.conv_transpose2d(x, w, **options)
+        np.testing.assert_allclose(first.astype(np.complex64).real, near, 0, 0.1)
 
 
 def test_types_promote() -> None:

@@ -163,7 +163,8 @@ PyObject* cached(PyObject*, PyObject* const* values, Py_ssize_t count) {
     }
     // Our own share of the plan: another thread may evict the entry while we run.
     const auto plan = std::static_pointer_cast<const CachedAdjoint>(call->plan);
-    PyObject* y = output_of(*call, given.back(), type_number_of(plan->dtype()));
+    PyObject* y =
+        output_of(*call, given.back(), type_number_of(result_type(plan->dtype())));
     if (y == nullptr) {
         return nullptr;
     }

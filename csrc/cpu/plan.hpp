@@ -57,6 +57,7 @@ struct ConvPlan {
     int64 packed_bytes = 0; // of the packed weights; 0: nothing to keep
     std::string packing{};  // names their order: plans of one layer may share them
     PlaneBlocking planes{}; // of depthwise, grouped and few_channels
+    std::vector<ConvPlan> inner{}; // of widened: of a call, and of a layer
 };
 
 // How an input gradient is computed in one piece.

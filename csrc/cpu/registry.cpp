@@ -13,6 +13,7 @@ extern const ConvAlgorithm conv_depthwise;
 extern const ConvAlgorithm conv_grouped;
 extern const ConvAlgorithm conv_few_channels;
 extern const ConvAlgorithm conv_dot_product;
+extern const ConvAlgorithm conv_widened;
 
 extern const InputAlgorithm input_interleaved;
 extern const InputAlgorithm input_planes;
@@ -43,6 +44,7 @@ std::span<const ConvAlgorithm* const> conv_algorithms() {
         &conv_grouped,
         &conv_few_channels,
         &conv_dot_product,
+        &conv_widened,
     };
     return ALL;
 }

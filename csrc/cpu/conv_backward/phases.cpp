@@ -1,6 +1,7 @@
 // Phases one after the other; the weight of groups is turned into scratch once for all.
 #include "cpu/conv_backward/phases.hpp"
 
+#include "core/element.hpp"
 #include "core/memory.hpp"
 #include "cpu/geometry.hpp"
 
@@ -8,7 +9,7 @@ namespace pyconv {
 namespace {
 
 // What a phase without taps reads: of any type.
-constexpr double NOTHING = 0.0;
+constexpr double NOTHING[2] = {0.0, 0.0};
 
 template <class T>
 const T* turn_groups(const TurnedGroups& shape, const T* weight, ScratchFrame& frame) {
@@ -30,38 +31,36 @@ const T* turn_groups(const TurnedGroups& shape, const T* weight, ScratchFrame& f
     return turned;
 }
 
-template <class T>
-void run_as(const PhasesPlan& plan, const ConvTensors& tensors) {
-    const auto* x = static_cast<const T*>(tensors.x);
-    const auto* weight = static_cast<const T*>(tensors.weight);
-    const auto* residual = static_cast<const T*>(tensors.residual);
-    auto* y = static_cast<T*>(tensors.y);
+} // namespace
+
+void run_phases(const PhasesPlan& plan, const ConvTensors& tensors) {
+    const int64 bytes = element_bytes(plan.dtype);
+    const int64 y_bytes = element_bytes(result_type(plan.dtype));
+    const auto* x = static_cast<const char*>(tensors.x);
+    const auto* weight = static_cast<const char*>(tensors.weight);
+    const auto* residual = static_cast<const char*>(tensors.residual);
+    auto* y = static_cast<char*>(tensors.y);
     ScratchFrame frame;
     if (plan.turned) {
-        weight = turn_groups(*plan.turned, weight, frame);
+        weight = with_element(plan.dtype, [&]<class T>() {
+            const auto* from = static_cast<const T*>(tensors.weight);
+            return reinterpret_cast<const char*>(
+                turn_groups(*plan.turned, from, frame));
+        });
     }
     for (const Phase& phase : plan.phases) {
         ConvTensors part = tensors;
         if (phase.is_empty) {
-            part.x = &NOTHING;
-            part.weight = &NOTHING;
+            part.x = NOTHING;
+            part.weight = NOTHING;
         } else {
-            part.x = x + phase.x_offset;
-            part.weight = weight + phase.weight_offset;
+            part.x = x + phase.x_offset * bytes;
+            part.weight = weight + phase.weight_offset * bytes;
         }
-        part.residual = residual == nullptr ? nullptr : residual + phase.y_offset;
-        part.y = y + phase.y_offset;
+        part.residual =
+            residual == nullptr ? nullptr : residual + phase.y_offset * y_bytes;
+        part.y = y + phase.y_offset * y_bytes;
         phase.plan->algorithm->run(*phase.plan, part);
-    }
-}
-
-} // namespace
-
-void run_phases(const PhasesPlan& plan, const ConvTensors& tensors) {
-    if (plan.dtype == FLOAT32) {
-        run_as<float>(plan, tensors);
-    } else {
-        run_as<double>(plan, tensors);
     }
 }
 

@@ -32,7 +32,7 @@ struct TurnedGroups {
 };
 
 struct PhasesPlan {
-    int64 dtype;
+    int64 dtype; // of x; the weight has as many bytes
     std::vector<Phase> phases;
     std::optional<TurnedGroups> turned; // none: the weight is read as it lies
 };
