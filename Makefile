@@ -36,7 +36,7 @@ SUITE ?=
 THREADS ?=
 SUITES = $(if $(SUITE),--suite $(SUITE)) $(if $(THREADS),--threads $(THREADS))
 
-.PHONY: help demo test lint bench selection operations layers ratio clean check
+.PHONY: help demo test lint bench selection operations types layers ratio clean check
 
 help:
 	@echo "make demo   a photograph and ResNet-50 through every algorithm (build/demo/)"
@@ -45,6 +45,7 @@ help:
 	@echo "make bench  the suites against every peer (SUITE=name THREADS=1 ARGS=--quick)"
 	@echo "make selection  auto's pick against every algorithm, on the same layers"
 	@echo "make operations  pooling, gradients and transposed convolution against the peers"
+	@echo "make types  bfloat16, float16 and bytes against the peers and float32"
 	@echo "make layers  pytest benchmarks, all published layers (ARGS=--quick for a few)"
 	@echo "make ratio  against PyTorch on ResNet-50, one run (installs PyTorch)"
 	@echo "make clean  remove build/ and $(VENV)/"
@@ -70,6 +71,9 @@ selection: $(VENV)/.bench
 
 operations: $(VENV)/.bench $(VENV)/.torch
 	@$(BIN)/python -m benchmarks.operations $(if $(THREADS),--threads $(THREADS)) $(ARGS)
+
+types: $(VENV)/.bench $(VENV)/.torch
+	@$(BIN)/python -m benchmarks.element_types $(if $(THREADS),--threads $(THREADS)) $(ARGS)
 
 layers: $(VENV)/.bench
 	@$(BIN)/python -m pytest benchmarks --benchmark-json=build/benchmarks.json $(ARGS)

@@ -51,6 +51,7 @@ struct ConvPlan {
     int64 chunk_channels = 0;
     int64 turned_blocks = 0;   // blocks of pixels whose input is turned together
     bool turned_ahead = false; // all of the input, before the first
+    int64 samples = 1;         // whose bands are multiplied together (dot_product)
     bool parallel;             // worth the cost of waking a thread
     Blocking blocking;         // the numbers above, by name
     int64 workspace_bytes;  // scratch of a call: what is shared, and one thread's own

@@ -95,7 +95,7 @@ void patches_as(
     const Filler<X, Lane> fill(problem, shape);
     const int64 channels = shape.channels;
     const int64 all = volume(problem.output);
-    const int64 elements = shape.tap_groups * shape.lanes;
+    const int64 elements = shape.row_groups * shape.lanes;
     const auto first_column = [&](const Pixel& at) {
         return at.at[2] * problem.stride[2] - problem.pad_before[2];
     };
@@ -126,7 +126,7 @@ void patches_as(
                 }
             }
         }
-        fill.rest(row, shape.tap_elements, elements);
+        fill.rest(row, shape.row_elements, elements);
         pixel.advance(problem.output);
         if (pixel.at[0] == problem.output[0]) {
             pixel.at[0] = 0;
@@ -143,7 +143,7 @@ void band_line(
     const Filler<X, Lane>& fill,
     const X* line,
     Lane* to) {
-    const int64 elements = shape.tap_groups * shape.lanes;
+    const int64 elements = shape.row_groups * shape.lanes;
     const int64 width = band_width(problem);
     const int64 before = problem.pad_before[2];
     const int64 begin = std::clamp<int64>(before, 0, width);
@@ -182,7 +182,7 @@ void band_as(
     int64 count,
     Lane* to) {
     const Filler<X, Lane> fill(problem, shape);
-    const int64 line_elements = band_width(problem) * shape.tap_groups * shape.lanes;
+    const int64 line_elements = band_width(problem) * shape.row_groups * shape.lanes;
     const int64 lines = band_height(problem, count);
     for (int64 t = 0; t < problem.kernel[0]; ++t) {
         const int64 d = input_index(problem, 0, m, t);
@@ -245,7 +245,7 @@ bool is_dot_input(const ConvProblem& problem, const DotShape& shape) {
     const int64(&pitch)[5] = problem.x_pitch;
     bool follows = volume(problem.kernel) == 1 && pitch[1] == 1 && !shape.shifts &&
                    shape.lane_bytes == element_bytes(problem.dtype) &&
-                   shape.tap_elements == shape.tap_groups * shape.lanes;
+                   shape.row_elements == shape.row_groups * shape.lanes;
     int64 expected = pitch[4];
     for (int axis = 2; axis >= 0; --axis) {
         follows = follows && problem.pad_before[axis] == 0 &&

@@ -21,7 +21,7 @@ void fill_dot_patches(
     void* rows);
 
 // The band that rows [first, first + count) of outputs in plane `m` meet, pixels of
-// shape.tap_bytes(). x is a sample's first element of the group.
+// shape.row_bytes(). x is a sample's first element of the group.
 void fill_dot_band(
     const ConvProblem& problem,
     const DotShape& shape,

@@ -110,13 +110,14 @@ bool turns(const ConvProblem& problem) {
 struct Cut {
     int64 pixels;
     int64 panels;
+    int64 samples;
 };
 
 Cut cut_of(const ConvProblem& problem, const IsaTable& isa, const Machine& host) {
     const DotShape shape = dot_shape(problem, isa);
     const bool is_band = shape.form == DOT_BAND;
     const int64 row_bytes =
-        is_band ? problem.kernel[0] * band_width(problem) * shape.tap_bytes()
+        is_band ? problem.kernel[0] * band_width(problem) * shape.row_bytes()
                 : shape.row_bytes();
     const int64 all = is_band ? problem.output[1] : problem.n * volume(problem.output);
     const int64 others = problem.groups * (is_band ? problem.n * problem.output[0] : 1);
@@ -138,7 +139,19 @@ Cut cut_of(const ConvProblem& problem, const IsaTable& isa, const Machine& host)
         cut_pixels();
         cut_panels();
     }
-    return {ceil_div(all, blocks), ceil_div(shape.panels, shares)};
+    // Filters that do not stay in L2 pass once for each block: the more samples in one
+    // the better, as long as every thread has blocks.
+    int64 samples = 1;
+    const bool streams = shape.panels * shape.panel_bytes() > host.l2_bytes / 2;
+    if (is_band && blocks == 1 && streams) {
+        const int64 band = (all + halo) * row_bytes;
+        samples = std::clamp<int64>(host.l2_bytes / 2 / band, 1, problem.n);
+        const int64 others_left = problem.groups * problem.output[0] * shares;
+        while (samples > 1 && ceil_div(problem.n, samples) * others_left < PIECES / 2) {
+            --samples;
+        }
+    }
+    return {ceil_div(all, blocks), ceil_div(shape.panels, shares), samples};
 }
 
 double cost_us(const ConvProblem& problem, const IsaTable& isa, const Machine& host) {
@@ -173,7 +186,7 @@ movement(const ConvProblem& problem, const IsaTable& isa, const Machine& host) {
     if (shape.form == DOT_BAND) {
         rows *= static_cast<double>(band_width(problem)) /
                 static_cast<double>(problem.output[2]);
-        row_bytes = static_cast<double>(shape.tap_bytes() * problem.kernel[0]);
+        row_bytes = static_cast<double>(shape.row_bytes() * problem.kernel[0]);
         all = problem.output[1];
     }
     const double blocks = static_cast<double>(ceil_div(all, cut.pixels));
@@ -213,10 +226,10 @@ ConvPlan plan(const ConvProblem& problem, const IsaTable& isa, const Machine& ho
     const Cut cut = cut_of(problem, isa, host);
     const bool is_band = shape.form == DOT_BAND;
     const int64 packed = problem.groups * shape.panels * shape.panel_bytes();
-    const int64 rows = is_band
-                           ? problem.kernel[0] * band_width(problem) *
-                                 band_height(problem, cut.pixels) * shape.tap_bytes()
-                           : cut.pixels * shape.row_bytes();
+    const int64 rows = is_band ? problem.kernel[0] * band_width(problem) *
+                                     band_height(problem, cut.pixels) * cut.samples *
+                                     shape.row_bytes()
+                               : cut.pixels * shape.row_bytes();
     const int64 turned = turns(problem)
                              ? problem.n * problem.c * volume(problem.input) *
                                    element_bytes(problem.dtype)
@@ -230,12 +243,14 @@ ConvPlan plan(const ConvProblem& problem, const IsaTable& isa, const Machine& ho
         .pixel_group = cut.pixels,
         .form = shape.form,
         .turned_ahead = turns(problem),
+        .samples = cut.samples,
         .parallel = products_of(problem) > PARALLEL_PRODUCTS,
         .blocking =
             {{"mr", isa.dots[shape.kind].rows},
              {"nr", shape.width},
              {"elements_at_once", shape.lanes},
              {is_band ? "rows" : "pixels", cut.pixels},
+             {"samples", cut.samples},
              {"filter_panels", cut.panels}},
         .workspace_bytes = packed + rows + turned,
         .packed_bytes = packed,

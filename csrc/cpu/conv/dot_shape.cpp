@@ -53,6 +53,18 @@ int64 lane_bytes_of(DotKind kind) {
     }
 }
 
+// The fewest equal chunks, of whole steps, whose pixels stay in L1: those of a tile and
+// of its windows' other rows.
+int64 chunks_of(int64 row_groups, int64 step) {
+    constexpr int64 MOST_GROUPS = 128;
+    const int64 steps = row_groups / step;
+    int64 chunks = ceil_div(row_groups, MOST_GROUPS);
+    while (steps % chunks != 0) {
+        ++chunks;
+    }
+    return chunks;
+}
+
 DotShape shape_of(const ConvProblem& problem, const IsaTable& isa, DotForm form) {
     const auto [kind, shifts] = kind_of(problem, isa);
     const DotKernel& kernel = isa.dots[kind];
@@ -66,9 +78,10 @@ DotShape shape_of(const ConvProblem& problem, const IsaTable& isa, DotForm form)
     shape.filters = problem.k / problem.groups;
     shape.form = form;
     shape.taps = form == DOT_BAND ? taps : 1;
-    shape.tap_elements = form == DOT_BAND ? shape.channels : shape.channels * taps;
-    shape.tap_groups =
-        ceil_div(shape.tap_elements, shape.lanes * kernel.step) * kernel.step;
+    shape.row_elements = form == DOT_BAND ? shape.channels : shape.channels * taps;
+    shape.row_groups =
+        ceil_div(shape.row_elements, shape.lanes * kernel.step) * kernel.step;
+    shape.chunks = shape.taps > 1 ? chunks_of(shape.row_groups, kernel.step) : 1;
     shape.width = kernel.width;
     shape.panels = ceil_div(shape.filters, shape.width);
     return shape;
@@ -101,12 +114,12 @@ dot_cycles(const ConvProblem& problem, const IsaTable& isa, const DotShape& shap
         rows = planes * static_cast<double>(problem.output[1] * band_width(problem));
         const int64 box = band_height(problem, problem.output[1]) * band_width(problem);
         copying = planes * static_cast<double>(problem.kernel[0] * box) *
-                  (static_cast<double>(shape.tap_bytes()) * BYTE + COPY);
+                  (static_cast<double>(shape.row_bytes()) * BYTE + COPY);
     } else if (volume(problem.kernel) > 1) {
         copying = pixels * (static_cast<double>(shape.row_bytes()) * BYTE +
                             COPY * static_cast<double>(volume(problem.kernel)));
     }
-    const double groups = static_cast<double>(shape.taps * shape.tap_groups);
+    const double groups = static_cast<double>(shape.taps * shape.row_groups);
     const double products =
         rows * groups * static_cast<double>(shape.panels) * kernel.row_cycles;
     const double stored = pixels * static_cast<double>(shape.filters) * STORED;

@@ -3,9 +3,10 @@
 //
 // A pixel's row, and a filter, hold groups of `lanes` neighbouring elements. Where
 // windows are read from a band of the input (DOT_BAND) every tap has the channels of
-// one pixel, filled up to whole steps of groups; where each window is copied
-// (DOT_PATCHES) all taps follow each other and are filled up once. Neither may depend
-// on the batch or the order in memory: groups are rounded together.
+// one pixel, filled up to whole steps of groups, and is read a chunk of them at a time,
+// so that all taps find its pixels in L1; where each window is copied (DOT_PATCHES) all
+// taps follow each other and are filled up once. None of this may depend on the batch
+// or the order in memory: groups are rounded together.
 #pragma once
 
 #include "core/machine.hpp"
@@ -25,19 +26,20 @@ struct DotShape {
     int64 lane_bytes; // of one, as it is multiplied
     int64 channels;   // of one group of the convolution, likewise filters
     int64 filters;
-    int64 taps;         // that follow each other with fillings of their own
-    int64 tap_elements; // of these, before filling
-    int64 tap_groups;   // and after
+    int64 taps;         // of a window that are read at distances from its first row
+    int64 row_elements; // of a row before filling: a pixel's, or a whole window's
+    int64 row_groups;   // and after
+    int64 chunks;       // of these; all taps are read of one before the next
     int64 width;        // filters of a panel
     int64 panels;
     DotForm form;
 
     int64 group_bytes() const { return lanes * lane_bytes; }
-    int64 tap_bytes() const { return tap_groups * group_bytes(); }
-    // A row of patches, or the bytes of all of a filter's taps.
-    int64 row_bytes() const { return taps * tap_bytes(); }
+    int64 chunk_groups() const { return row_groups / chunks; }
+    int64 row_bytes() const { return row_groups * group_bytes(); }
+    int64 filter_bytes() const { return taps * row_bytes(); }
     // Of a panel of filters; behind them their sums' corrections.
-    int64 panel_bytes() const { return (row_bytes() + group_bytes()) * width; }
+    int64 panel_bytes() const { return (filter_bytes() + group_bytes()) * width; }
 };
 
 // The kind of kernel for the types of a problem; "" or why there is none.

@@ -13,32 +13,41 @@ namespace {
 // Rows a large power of two apart would share a few sets of the cache.
 constexpr int64 LINE_BYTES = 64;
 
-// One filter's elements, tap after tap, and their sum.
+template <class W, class Lane>
+void copy(const W* from, int64 step, int64 count, Lane* to) {
+    for (int64 c = 0; c < count; ++c) {
+        to[c] = as_lane<Lane>(from[c * step]);
+    }
+}
+
+// One filter's elements, chunk after chunk, tap after tap, and their sum.
 template <class W, class Lane>
 std::uint32_t filter_row(
     const ConvProblem& problem, const DotShape& shape, const W* filter, Lane* row) {
     const int64 taps = volume(problem.kernel);
     const int64 step = problem.w_pitch[1];
-    const int64 elements = shape.tap_groups * shape.lanes;
-    const int64 next = shape.form == DOT_BAND ? elements : shape.channels;
+    const int64 elements = shape.row_groups * shape.lanes;
+    const int64 chunk = shape.chunk_groups() * shape.lanes;
     std::uint32_t sum = 0;
     for (int64 tap = 0; tap < taps; ++tap) {
         const W* from = filter + Pixel(problem.kernel, tap).offset(problem.w_pitch);
-        Lane* to = row + tap * next;
-        for (int64 c = 0; c < shape.channels; ++c) {
-            to[c] = as_lane<Lane>(from[c * step]);
+        if (shape.form == DOT_PATCHES) {
+            copy(from, step, shape.channels, row + tap * shape.channels);
+        }
+        for (int64 c = 0; shape.form == DOT_BAND && c < elements; c += chunk) {
+            Lane* to = row + c * taps + tap * chunk;
+            const int64 present = std::clamp<int64>(shape.channels - c, 0, chunk);
+            copy(from + c * step, step, present, to);
+            std::fill(to + present, to + chunk, Lane(0));
         }
         if constexpr (sizeof(W) == 1) {
             for (int64 c = 0; shape.shifts && c < shape.channels; ++c) {
                 sum += static_cast<std::uint32_t>(from[c * step]);
             }
         }
-        if (shape.form == DOT_BAND) {
-            std::fill(to + shape.channels, to + elements, Lane(0));
-        }
     }
     if (shape.form == DOT_PATCHES) {
-        std::fill(row + shape.tap_elements, row + elements, Lane(0));
+        std::fill(row + shape.row_elements, row + elements, Lane(0));
     }
     return sum;
 }
@@ -54,10 +63,10 @@ void panel_as(
     const int64 group = panel / shape.panels;
     const int64 first = panel % shape.panels * shape.width;
     const int64 present = std::min(shape.width, shape.filters - first);
-    const int64 groups = shape.taps * shape.tap_groups;
+    const int64 groups = shape.taps * shape.row_groups;
     const int64 pitch = groups + LINE_BYTES / shape.group_bytes();
     auto* corrections =
-        reinterpret_cast<std::uint32_t*>(packed + shape.row_bytes() * shape.width);
+        reinterpret_cast<std::uint32_t*>(packed + shape.filter_bytes() * shape.width);
     ScratchFrame frame;
     Lane* rows = frame.take<Lane>(shape.width * pitch * shape.lanes);
     for (int64 k = 0; k < shape.width; ++k) {

@@ -28,7 +28,7 @@ void pack_dot_panels(
 // added: a panel's, behind its weights.
 inline const std::uint32_t* dot_corrections(const DotShape& shape, const void* panel) {
     return reinterpret_cast<const std::uint32_t*>(
-        static_cast<const char*>(panel) + shape.row_bytes() * shape.width);
+        static_cast<const char*>(panel) + shape.filter_bytes() * shape.width);
 }
 
 } // namespace pyconv

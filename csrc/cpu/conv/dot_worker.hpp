@@ -39,10 +39,11 @@ class InTiles {
 };
 
 // A block of pixels. Of patches: [first, first + count), counted over all samples; of a
-// band: rows of outputs in plane m of sample n.
+// band: rows of outputs in plane m of `samples` samples from n on.
 struct Block {
     int64 group;
     int64 n;
+    int64 samples;
     int64 m;
     int64 first;
     int64 count;
@@ -76,7 +77,8 @@ struct Product {
               (problem.output[0] == 1 ||
                problem.y_pitch[2] ==
                    problem.output[1] * problem.output[2] * problem.y_pitch[4])) {
-        blocks = is_band() ? problem.n * problem.output[0] * row_blocks()
+        blocks = is_band() ? ceil_div(problem.n, plan.samples) * problem.output[0] *
+                                 row_blocks()
                            : ceil_div(pixels(), plan.pixel_group);
     }
 
@@ -92,7 +94,8 @@ struct Product {
         const int64 all = is_band() ? problem.output[1] : pixels();
         const int64 part = index % parts;
         found.m = index / parts % problem.output[0];
-        found.n = index / parts / problem.output[0];
+        found.n = index / parts / problem.output[0] * plan.samples;
+        found.samples = is_band() ? std::min(plan.samples, problem.n - found.n) : 1;
         found.first = part * all / parts;
         found.count = (part + 1) * all / parts - found.first;
         return found;
@@ -107,7 +110,7 @@ struct Product {
         if (is_band()) {
             const int64 box = band_height(problem, plan.pixel_group) *
                               band_width(problem) * problem.kernel[0];
-            return (box + over) * shape.tap_bytes();
+            return (plan.samples * box + over) * shape.row_bytes();
         }
         return (plan.pixel_group + over) * shape.row_bytes();
     }
@@ -124,7 +127,7 @@ class Worker {
           kernel_(product.kernel), store_(product.plan, kernel_, product.tensors),
           acc_(frame_.take<Sum>(kernel_.rows * kernel_.width)),
           bias_(frame_.take<Sum>(kernel_.width)),
-          taps_(frame_.take<int64>(shape_.taps)),
+          taps_(frame_.take<int64>(shape_.taps * shape_.chunks)),
           rows_(frame_.take<char>(product.rows_bytes())),
           panel_(
               product.packed == nullptr ? frame_.take<char>(shape_.panel_bytes())
@@ -141,6 +144,7 @@ class Worker {
         }
         const int64 first = share * shape_.panels / product_.shares;
         const int64 last = (share + 1) * shape_.panels / product_.shares;
+        first_panel_ = first;
         for (int64 panel = first; panel < last; ++panel) {
             multiply(panel);
         }
@@ -160,10 +164,19 @@ class Worker {
         }
         first_row_ = rows_;
         if (product_.is_band()) {
-            pitch_ = shape_.tap_bytes();
-            const char* sample = x + block_.n * problem_.x_pitch[0] * bytes;
-            fill_dot_band(
-                problem_, shape_, sample, block_.m, block_.first, block_.count, rows_);
+            pitch_ = shape_.row_bytes();
+            sample_bytes_ = problem_.kernel[0] * band_width(problem_) *
+                            band_height(problem_, block_.count) * pitch_;
+            for (int64 i = 0; i < block_.samples; ++i) {
+                fill_dot_band(
+                    problem_,
+                    shape_,
+                    x + (block_.n + i) * problem_.x_pitch[0] * bytes,
+                    block_.m,
+                    block_.first,
+                    block_.count,
+                    rows_ + i * sample_bytes_);
+            }
             place_taps();
         } else {
             pitch_ = shape_.row_bytes();
@@ -173,12 +186,13 @@ class Worker {
 
     void place_taps() {
         const int64 height = band_height(problem_, block_.count);
-        for (int64 tap = 0; tap < shape_.taps; ++tap) {
-            const Pixel at(problem_.kernel, tap);
+        const int64 chunk_bytes = shape_.chunk_groups() * shape_.group_bytes();
+        for (int64 i = 0; i < shape_.taps * shape_.chunks; ++i) {
+            const Pixel at(problem_.kernel, i % shape_.taps);
             const int64 line = at.at[0] * height + at.at[1] * problem_.dilation[1];
-            taps_[tap] =
-                (line * band_width(problem_) + at.at[2] * problem_.dilation[2]) *
-                pitch_;
+            const int64 pixel =
+                line * band_width(problem_) + at.at[2] * problem_.dilation[2];
+            taps_[i] = pixel * pitch_ + i / shape_.taps * chunk_bytes;
         }
     }
 
@@ -206,7 +220,22 @@ class Worker {
         const int64 columns = std::min(shape_.width, shape_.filters - k);
         const int64 filter = block_.group * shape_.filters + k;
         const Sum* bias = bias_of(filter, columns, b);
+        for (int64 sample = 0; sample < block_.samples; ++sample) {
+            multiply_rows(sample, b, bias, filter, columns, panel == first_panel_);
+        }
+    }
+
+    // All rows of a sample's part of the block with a panel; at their first, rows of
+    // the input come from memory.
+    void multiply_rows(
+        int64 sample,
+        const char* b,
+        const Sum* bias,
+        int64 filter,
+        int64 columns,
+        bool is_first) {
         const int vectors = 2 * columns <= shape_.width ? 1 : 2;
+        const char* rows = first_row_ + sample * sample_bytes_;
         const int64 all = positions();
         // Whole tiles where rows are read together, equal ones otherwise.
         const int64 tiles = ceil_div(all, kernel_.rows);
@@ -216,19 +245,20 @@ class Worker {
             const int64 end =
                 equal ? (tile + 1) * all / tiles : std::min(all, begin + kernel_.rows);
             DotTile work{
-                .a = first_row_ + begin * pitch_,
+                .a = rows + begin * pitch_,
                 .a_pitch = pitch_,
-                .taps = shape_.taps,
+                .taps = shape_.taps * shape_.chunks,
                 .a_tap = taps_,
-                .groups = shape_.tap_groups,
+                .groups = shape_.chunk_groups(),
                 .b = b,
                 .acc = acc_,
+                .ahead = product_.in_place && is_first ? rows + end * pitch_ : nullptr,
             };
             if (product_.in_place && (end - begin) % kernel_.row_unit != 0) {
                 beside(work, end - begin);
             }
             kernel_.tile[vectors - 1][end - begin - 1](work);
-            place(begin, end, filter, columns, bias);
+            place(sample, begin, end, filter, columns, bias);
         }
     }
 
@@ -262,8 +292,14 @@ class Worker {
         return mine;
     }
 
-    // Rows [begin, end) of a block to where their pixels are in y.
-    void place(int64 begin, int64 end, int64 filter, int64 columns, const Sum* bias) {
+    // Rows [begin, end) of a sample's part of the block to where their pixels are in y.
+    void place(
+        int64 sample,
+        int64 begin,
+        int64 end,
+        int64 filter,
+        int64 columns,
+        const Sum* bias) {
         const int64 q = problem_.output[2];
         const int64 run = product_.is_band()     ? band_width(problem_)
                           : product_.rows_follow ? volume(problem_.output)
@@ -280,7 +316,7 @@ class Worker {
                     acc_,
                     at - begin,
                     count,
-                    line_offset(line) + column * problem_.y_pitch[4],
+                    line_offset(sample, line) + column * problem_.y_pitch[4],
                     filter,
                     columns,
                     bias);
@@ -290,10 +326,10 @@ class Worker {
     }
 
     // Of a line of outputs (or a sample, where all lines are one) in y.
-    int64 line_offset(int64 line) const {
+    int64 line_offset(int64 sample, int64 line) const {
         const int64(&pitch)[5] = problem_.y_pitch;
         if (product_.is_band()) {
-            return block_.n * pitch[0] + block_.m * pitch[2] +
+            return (block_.n + sample) * pitch[0] + block_.m * pitch[2] +
                    (block_.first + line) * pitch[3];
         }
         if (product_.rows_follow) {
@@ -319,8 +355,10 @@ class Worker {
     InTiles in_tiles_;
     Block block_{};
     int64 filled_ = -1;
+    int64 first_panel_ = 0;
     const char* first_row_ = nullptr;
     int64 pitch_ = 0;
+    int64 sample_bytes_ = 0;
 };
 
 } // namespace pyconv

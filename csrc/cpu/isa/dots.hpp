@@ -39,6 +39,8 @@ struct DotTile {
     int64 groups; // of one tap, a multiple of `step`
     const void* b;
     void* acc;
+    const void*
+        ahead; // rows, a_pitch apart, that are read next, to be fetched; or null
 };
 
 // y[row][column] = activation(acc[row][column] + bias[column]), rounded where y is

@@ -66,6 +66,7 @@ template <class Dot, int ROWS, int COLUMNS>
 void amx_tile(const DotTile& tile) {
     constexpr int64 B_PITCH = 128;
     const auto* b = static_cast<const char*>(tile.b);
+    const auto* ahead = static_cast<const char*>(tile.ahead);
     _tile_zero(0);
     _tile_zero(1);
     _tile_zero(2);
@@ -80,6 +81,11 @@ void amx_tile(const DotTile& tile) {
             }
             if constexpr (ROWS == 2) {
                 _tile_loadd(5, a + 16 * tile.a_pitch, tile.a_pitch);
+            }
+            if (ahead != nullptr) {
+                for (int64 row = 0; row < int64{16 * ROWS}; ++row) {
+                    __builtin_prefetch(ahead + row * tile.a_pitch + group * 4, 0, 2);
+                }
             }
             Dot::template add<ROWS, COLUMNS>();
             a += 64;
