@@ -67,19 +67,27 @@ def test_refusals_name_the_reason(options: dict[str, Any]) -> None:
         assert oracle.conv(x, w, **options, rounding="winograd").worst(y) <= 1
 
 
-# Blocks of tiles fused in L2; deep enough to be staged, in one block and in several.
+# Blocks of tiles fused in L2, their weights transformed ahead or as they pass; deep
+# enough to be staged, in one block and in several.
 @pytest.mark.parametrize(
-    ("n", "c", "size", "staged_tiles"),
-    [(3, 40, 13, 0), (1, 512, 20, 25), (4, 512, 60, 490)],
+    ("n", "c", "size", "passing", "staged_tiles"),
+    [
+        (3, 40, 13, True, 0),
+        (2, 150, 9, True, 0),
+        (3, 70, 40, False, 0),
+        (1, 512, 20, False, 25),
+        (4, 512, 60, False, 490),
+    ],
     ids=str,
 )
 def test_every_schedule_is_the_same_arithmetic(
-    n: int, c: int, size: int, staged_tiles: int
+    n: int, c: int, size: int, passing: bool, staged_tiles: int
 ) -> None:
     x, w = normal((n, c, size, size), np.float32, 1), normal((c, c, 3, 3), np.float32)
     problem = pc.explain(pc.conv2d, x, w, padding=1).problem
     blocking = dict(choose(problem, CPU, "winograd").plan.blocking)
     if _core.machine()["l2_bytes"] <= 2 << 20:
+        assert blocking["passing"] == passing
         assert blocking["staged"] == (staged_tiles > 0)
         assert not staged_tiles or blocking["tiles"] <= staged_tiles
     for order in ("first", "last"):
@@ -87,6 +95,36 @@ def test_every_schedule_is_the_same_arithmetic(
         y = pc.conv2d(view, w, padding=1, algorithm="winograd")
         staged = pc.conv2d(view, w, padding=1, algorithm="winograd_staged")
         np.testing.assert_array_equal(staged, y)
+        layer = pc.Conv2d(w, padding=1, algorithm="winograd")
+        np.testing.assert_array_equal(layer(view), y)
+
+
+# As an input gradient's lie, and channels last; filters that do not fill a vector.
+@pytest.mark.parametrize(
+    "axes", [(0, 1, 2), (0, 2, 1), (1, 0, 2), (1, 2, 0), (2, 1, 0)]
+)
+@pytest.mark.parametrize("step", [1, -1, 2])
+@pytest.mark.parametrize("kernel", [(3, 3), (1, 7), (3, 3, 3)], ids=str)
+@pytest.mark.parametrize("algorithm", ["winograd", "direct"])
+def test_weights_of_any_memory_order(
+    axes: tuple[int, ...], step: int, kernel: tuple[int, ...], algorithm: str
+) -> None:
+    taps = int(np.prod(kernel))
+    shape = (37, 21, 2 * taps)
+    stored = normal(tuple(shape[axis] for axis in axes), np.float32, 1)
+    w = stored.transpose(np.argsort(axes))[:, :, : taps * abs(step) : abs(step)]
+    w = w[:, :, ::-1] if step < 0 else w
+    w = np.lib.stride_tricks.as_strided(
+        w,
+        (*w.shape[:2], *kernel),
+        (*w.strides[:2], *(np.cumprod([1, *kernel[:0:-1]])[::-1] * w.strides[2])),
+        writeable=False,
+    )
+    conv = pc.conv3d if len(kernel) == 3 else pc.conv2d
+    x = normal((1, 21, *(7,) * len(kernel)), np.float32, 2)
+    expected = conv(x, np.ascontiguousarray(w), padding="same", algorithm=algorithm)
+    y = conv(x, w, padding="same", algorithm=algorithm)
+    np.testing.assert_array_equal(y, expected)
 
 
 def test_the_choice_does_not_show_batch_or_order() -> None:

@@ -47,6 +47,7 @@ struct ConvPlan {
     int64 pixel_group;    // pixel panels or tiles that stay in L2 together
     int form = 0;         // which of the algorithm's variants
     bool staged = false;  // each stage over pixel_group before the next (winograd)
+    bool passing = false; // weights not yet packed are transformed as they pass
     int64 chunk_taps = 0; // of the sum that is taken at a time (direct)
     int64 chunk_channels = 0;
     int64 turned_blocks = 0;   // blocks of pixels whose input is turned together

@@ -3,7 +3,7 @@
 
 #include "core/memory.hpp"
 #include "core/threads.hpp"
-#include "cpu/conv/filter_panels.hpp"
+#include "cpu/conv/filter_lines.hpp"
 #include "cpu/conv/finite.hpp"
 #include "cpu/conv/lane_out.hpp"
 #include "cpu/geometry.hpp"

@@ -1,10 +1,9 @@
-// Packing weights: a matrix transpose where filters are contiguous, one for each
-// channel where filters are neighbours (the weights of an input gradient), else a block
-// of source elements at a time.
+// Packing weights: panels from filters turned into lines, rows from windows turned.
 #include "cpu/conv/filter_panels.hpp"
 
 #include "core/memory.hpp"
 #include "core/threads.hpp"
+#include "cpu/conv/filter_lines.hpp"
 #include "cpu/conv/patches.hpp"
 
 #include <algorithm>
@@ -12,14 +11,8 @@
 namespace pyconv {
 namespace {
 
-// Source elements handled together: their lines of a panel stay in L1 while every
-// filter of the panel passes over them.
+// Source elements handled together: where they lie is found once for all filters.
 constexpr int64 BLOCK = 64;
-
-// Channels that are turned together: the runs in which their lines leave.
-constexpr int64 CHANNELS = 16;
-// Channels whose windows are fetched ahead.
-constexpr int64 AHEAD = 3;
 
 // Filters whose rows are packed together, to share the walk.
 constexpr int64 ROWS_TOGETHER = 16;
@@ -70,20 +63,10 @@ class Walk {
     int64 tap_ = 0;
 };
 
-// Where packed elements go: element * element_pitch + filter * filter_pitch.
-struct Order {
-    int64 element_pitch;
-    int64 filter_pitch;
-};
-
-// Any weight, element by element.
+// Rows of any weight, element by element.
 template <class T>
-void scatter_filters(
-    const ConvProblem& problem,
-    const T* weight,
-    int64 count,
-    const Order& order,
-    T* packed) {
+void scatter_rows(
+    const ConvProblem& problem, const T* weight, int64 count, int64 pitch, T* rows) {
     const int64 depth = depth_of(problem);
     int64 source[BLOCK];
     int64 target[BLOCK];
@@ -93,18 +76,18 @@ void scatter_filters(
         walk.next(block, source, target);
         for (int64 j = 0; j < count; ++j) {
             const T* filter = weight + j * problem.w_pitch[0];
-            T* to = packed + j * order.filter_pitch;
+            T* to = rows + j * pitch;
             for (int64 i = 0; i < block; ++i) {
-                to[target[i] * order.element_pitch] = filter[source[i]];
+                to[target[i]] = filter[source[i]];
             }
         }
     }
 }
 
-// Filters as the rows of a matrix, turned some channels at a time: column c * taps +
-// tap becomes line tap * channels + c of the panel.
+// Whole channels at once where their lines are runs of reads, else a few at a time, so
+// that windows are read as runs and lines written as runs.
 template <class T>
-void turn_filters(
+void turn_panel(
     const ConvProblem& problem,
     const Kernels<T>& kernels,
     const T* weight,
@@ -113,146 +96,52 @@ void turn_filters(
     T* panel) {
     const int64 taps = volume(problem.kernel);
     const int64 channels = problem.c / problem.groups;
-    const int64 pitch = problem.w_pitch[0];
-    if (taps == 1) {
-        kernels.transpose(weight, pitch, count, channels, panel, width);
+    if (problem.w_pitch[0] == 1 || problem.w_pitch[1] == 1) {
+        turn_lines<T>(
+            problem,
+            kernels,
+            {.weight = weight,
+             .filters = count,
+             .channels = channels,
+             .following = 0,
+             .to = panel,
+             .tap_pitch = channels * width,
+             .channel_pitch = width});
         return;
     }
+    const bool contiguous = filters_contiguous(problem);
     ScratchFrame frame;
-    T* block = frame.take<T>(std::min(CHANNELS, channels) * taps * width);
-    for (int64 first = 0; first < channels; first += CHANNELS) {
-        const int64 some = std::min(CHANNELS, channels - first);
-        kernels.transpose(
-            weight + first * taps, pitch, count, some * taps, block, width);
+    T* block = frame.take<T>(std::min(TURNED_TOGETHER, channels) * taps * width);
+    for (int64 first = 0; first < channels; first += TURNED_TOGETHER) {
+        const int64 some = std::min(TURNED_TOGETHER, channels - first);
+        const int64 tap_pitch = contiguous ? width : some * width;
+        const int64 channel_pitch = contiguous ? taps * width : width;
+        turn_lines<T>(
+            problem,
+            kernels,
+            {.weight = weight + first * problem.w_pitch[1],
+             .filters = count,
+             .channels = some,
+             .following = channels - first - some,
+             .to = block,
+             .tap_pitch = tap_pitch,
+             .channel_pitch = channel_pitch});
         for (int64 tap = 0; tap < taps; ++tap) {
-            T* lines = panel + (tap * channels + first) * width;
-            for (int64 c = 0; c < some; ++c) {
-                const T* line = block + (c * taps + tap) * width;
-                std::copy(line, line + count, lines + c * width);
-            }
-        }
-    }
-}
-
-// Where a window's taps are neighbours in memory, in their order or in reverse: the
-// step from one to the next, 1 or -1; 0 where they are not.
-int64 tap_step(const ConvProblem& problem) {
-    int64 step = 0;
-    int64 expected = 1;
-    for (int axis = 2; axis >= 0; --axis) {
-        const int64 pitch = problem.w_pitch[2 + axis];
-        if (problem.kernel[axis] > 1) {
-            if ((pitch != expected || step < 0) && (pitch != -expected || step > 0)) {
-                return 0;
-            }
-            step = pitch > 0 ? 1 : -1;
-        }
-        expected *= problem.kernel[axis];
-    }
-    return step == 0 ? 1 : step;
-}
-
-// The taps of a window turned: from the matrix [row][tap], rows row_pitch apart, to
-// lines, one a tap, line_pitch apart. `step` is tap_step's.
-template <class T>
-void turn_window(
-    const Kernels<T>& kernels,
-    int64 taps,
-    int64 step,
-    const T* from,
-    int64 row_pitch,
-    int64 rows,
-    T* to,
-    int64 line_pitch) {
-    if (step < 0) {
-        from -= taps - 1;
-        to += (taps - 1) * line_pitch;
-        line_pitch = -line_pitch;
-    }
-    kernels.transpose(from, row_pitch, rows, taps, to, line_pitch);
-}
-
-// Filters that are neighbours: of one tap and channel they are a line of the panel as
-// they lie, or of one channel a matrix [filter][tap] to be turned.
-template <class T>
-bool turn_channels(
-    const ConvProblem& problem,
-    const Kernels<T>& kernels,
-    const T* weight,
-    int64 count,
-    int64 width,
-    T* panel) {
-    const int64 taps = volume(problem.kernel);
-    const int64 channels = problem.c / problem.groups;
-    if (problem.w_pitch[0] == 1) {
-        Pixel tap(problem.kernel, 0);
-        for (int64 i = 0; i < taps; ++i, tap.advance(problem.kernel)) {
-            kernels.copy_lines(
-                {.from = weight + tap.offset(problem.w_pitch),
-                 .from_pitch = problem.w_pitch[1],
-                 .from_step = 1,
-                 .lines = channels,
-                 .count = count,
-                 .to = panel + i * channels * width,
-                 .to_pitch = width});
-        }
-        return true;
-    }
-    const int64 step = tap_step(problem);
-    if (step == 0) {
-        return false;
-    }
-    constexpr int64 LINE = 64 / sizeof(T);
-    ScratchFrame frame;
-    T* block = frame.take<T>(std::min(CHANNELS, channels) * taps * width);
-    for (int64 first = 0; first < channels; first += CHANNELS) {
-        const int64 some = std::min(CHANNELS, channels - first);
-        for (int64 c = 0; c < some; ++c) {
-            // The windows of one channel are a run, often a page from the next
-            // channel's, where no hardware prefetcher follows.
-            const int64 ahead = std::min(first + c + AHEAD, channels - 1);
-            const T* run = weight + ahead * problem.w_pitch[1];
-            for (int64 i = 0; problem.w_pitch[0] == taps && i < count * taps;
-                 i += LINE) {
-                __builtin_prefetch(step > 0 ? run + i : run + i - taps + 1);
-            }
-            turn_window(
-                kernels,
-                taps,
-                step,
-                weight + (first + c) * problem.w_pitch[1],
-                problem.w_pitch[0],
-                count,
-                block + c * width,
-                some * width);
-        }
-        for (int64 tap = 0; tap < taps; ++tap) {
-            const T* lines = block + tap * some * width;
+            const T* from = block + tap * tap_pitch;
             T* to = panel + (tap * channels + first) * width;
-            if (count == width) {
-                std::copy(lines, lines + some * width, to);
+            if (channel_pitch == width && count == width) {
+                std::copy(from, from + some * width, to);
                 continue;
             }
             for (int64 c = 0; c < some; ++c) {
-                std::copy(lines + c * width, lines + c * width + count, to + c * width);
+                const T* line = from + c * channel_pitch;
+                std::copy(line, line + count, to + c * width);
             }
         }
     }
-    return true;
 }
 
 } // namespace
-
-bool filters_contiguous(const ConvProblem& problem) {
-    int64 expected = 1;
-    for (int axis = 2; axis >= 0; --axis) {
-        if (problem.kernel[axis] > 1 && problem.w_pitch[2 + axis] != expected) {
-            return false;
-        }
-        expected *= problem.kernel[axis];
-    }
-    return problem.c == problem.groups || problem.w_pitch[1] == expected;
-}
 
 template <class T>
 void pack_filter_panel(
@@ -269,11 +158,7 @@ void pack_filter_panel(
     if (count < shape.width) {
         std::fill(packed, packed + shape.panel_elements(), T(0));
     }
-    if (filters_contiguous(problem)) {
-        turn_filters(problem, kernels, from, count, shape.width, packed);
-    } else if (!turn_channels(problem, kernels, from, count, shape.width, packed)) {
-        scatter_filters(problem, from, count, {shape.width, 1}, packed);
-    }
+    turn_panel(problem, kernels, from, count, shape.width, packed);
 }
 
 template <class T>
@@ -317,7 +202,7 @@ void pack_filter_rows(
     }
     const int64 step = tap_step(problem);
     if (step == 0 || (taps == 1 && problem.w_pitch[1] != 1)) {
-        scatter_filters(problem, from, count, {1, pitch}, rows);
+        scatter_rows(problem, from, count, pitch, rows);
         return;
     }
     for (int64 i = 0; i < count; ++i) {

@@ -26,9 +26,6 @@ struct FilterPanels {
     int64 elements(int64 groups) const { return groups * panels * panel_elements(); }
 };
 
-// A filter's elements are neighbours in memory, in (c, t, r, s) order.
-bool filters_contiguous(const ConvProblem& problem);
-
 // Packs one panel, counted over all groups, into shape.panel_elements() elements.
 template <class T>
 void pack_filter_panel(

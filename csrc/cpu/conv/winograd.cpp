@@ -16,6 +16,10 @@ double cost_us(const ConvProblem& problem, const IsaTable& isa, const Machine& h
     return winograd_cost_us(problem, isa, host, false);
 }
 
+double pack_us(const ConvProblem& problem, const IsaTable& isa, const Machine& host) {
+    return winograd_pack_us(problem, isa, host, false);
+}
+
 Movement
 movement(const ConvProblem& problem, const IsaTable& isa, const Machine& host) {
     return winograd_movement(problem, isa, host, false);
@@ -33,7 +37,7 @@ const ConvAlgorithm conv_winograd{
     .supports = winograd_supports,
     .cost_us = cost_us,
     .movement = movement,
-    .pack_us = winograd_pack_us,
+    .pack_us = pack_us,
     .plan = plan,
     .pack = pack_winograd,
     .run = run_winograd,

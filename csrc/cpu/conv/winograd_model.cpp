@@ -4,6 +4,7 @@
 #include "cpu/conv/model.hpp"
 #include "cpu/conv/turned_input.hpp"
 #include "cpu/conv/winograd_tiles.hpp"
+#include "cpu/conv/winograd_weights.hpp"
 #include "cpu/isa/registry.hpp"
 
 #include <algorithm>
@@ -50,6 +51,26 @@ constexpr double STREAM_SHOWS = 0.5;
 
 // Three stages of a block wait for the slower thread.
 constexpr double STAGE_CYCLES = 20000.0;
+
+// V and M of all tiles, and U of some channels.
+int64 passing_elements(
+    const ConvProblem& problem, const IsaTable& isa, const WinogradGeometry& geometry) {
+    const WinogradLayout layout(problem, isa, geometry, geometry.tile_count(problem));
+    return geometry.all_points *
+           (layout.v_point + layout.m_point + WINOGRAD_PASSING * layout.width);
+}
+
+// Whether weights that no layer keeps are transformed as they pass, what lies between
+// in L2.
+bool passes(
+    const ConvProblem& problem,
+    const IsaTable& isa,
+    const Machine& host,
+    const WinogradGeometry& geometry) {
+    const int64 bytes =
+        passing_elements(problem, isa, geometry) * element_bytes(problem.dtype);
+    return geometry.tap_count == 1 && 10 * bytes < 8 * host.l2_bytes;
+}
 
 // A dilated strip's pixels are not neighbours: one by one they are slow to turn.
 bool turns_ahead(const ConvProblem& problem, const WinogradGeometry& geometry) {
@@ -243,14 +264,18 @@ double winograd_cost_us(
     return shared_us(form_cycles(problem, isa, host, form, schedule), problem, host);
 }
 
-double
-winograd_pack_us(const ConvProblem& problem, const IsaTable& isa, const Machine& host) {
+double winograd_pack_us(
+    const ConvProblem& problem, const IsaTable& isa, const Machine& host, bool whole) {
     const WinogradForm& form = WINOGRAD_ALL_FORMS[best_form(problem, isa, host)];
     const WinogradGeometry geometry(problem, form);
     const WinogradLayout layout(problem, isa, geometry, 1);
     const double elements =
         static_cast<double>(layout.packed_elements(geometry) * problem.groups);
-    return packing_us(1.8 * elements, problem, host); // measured
+    const double weights =
+        bytes_of_weight(problem) / static_cast<double>(element_bytes(problem.dtype));
+    // Measured; those that pass are not written to L3 and read from there.
+    const bool passing = !whole && passes(problem, isa, host, geometry);
+    return packing_us(0.65 * weights + (passing ? 0.3 : 0.6) * elements, problem, host);
 }
 
 Movement winograd_movement(
@@ -309,6 +334,9 @@ ConvPlan winograd_plan(
     const int64 m_panels = schedule.staged ? layout.panels : 1;
     const int64 stages =
         geometry.all_points * (layout.v_point + layout.m_point * m_panels) * bytes;
+    const bool passing = !whole && passes(problem, isa, host, geometry);
+    const int64 between =
+        passing ? passing_elements(problem, isa, geometry) * bytes : packed + stages;
     const bool ahead = turns_ahead(problem, geometry);
     const int64 turned = ahead ? problem.n * problem.c * volume(problem.input) : 0;
     return ConvPlan{
@@ -320,6 +348,7 @@ ConvPlan winograd_plan(
         .pixel_group = schedule.tiles,
         .form = form_index,
         .staged = schedule.staged,
+        .passing = passing,
         .turned_ahead = ahead,
         .parallel = products_of(problem) > PARALLEL_PRODUCTS,
         .blocking =
@@ -327,11 +356,12 @@ ConvPlan winograd_plan(
              {"r", geometry.shape.taps},
              {"dimensions", geometry.shape.dimensions},
              {"staged", schedule.staged ? 1 : 0},
+             {"passing", passing ? 1 : 0},
              {"turned_ahead", ahead ? 1 : 0},
              {"tiles", schedule.tiles},
              {"nr", layout.width},
              {"filter_panels", schedule.staged ? layout.panels : group}},
-        .workspace_bytes = packed + stages + turned * bytes,
+        .workspace_bytes = between + turned * bytes,
         .packed_bytes = packed,
         .packing =
             std::string(form.name) + " panels of " + std::to_string(layout.width),

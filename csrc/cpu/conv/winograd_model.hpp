@@ -11,8 +11,8 @@ namespace pyconv {
 std::string winograd_supports(const ConvProblem& problem);
 double winograd_cost_us(
     const ConvProblem& problem, const IsaTable& isa, const Machine& host, bool whole);
-double
-winograd_pack_us(const ConvProblem& problem, const IsaTable& isa, const Machine& host);
+double winograd_pack_us(
+    const ConvProblem& problem, const IsaTable& isa, const Machine& host, bool whole);
 Movement winograd_movement(
     const ConvProblem& problem, const IsaTable& isa, const Machine& host, bool whole);
 // Its algorithm is left for the caller to fill in.

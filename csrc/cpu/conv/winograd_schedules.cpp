@@ -47,7 +47,8 @@ void run_fused(const ConvPlan& plan, const WinogradStages<T>& stages) {
             const int64 from = unit % shares * plan.filter_group;
             const int64 to = std::min(from + plan.filter_group, layout.panels);
             for (int64 panel = from; panel < to; ++panel) {
-                stages.multiply(block.group, panel, block.count, 0, points, v, m);
+                stages.multiply(
+                    stages.weights(block.group, panel), block.count, 0, points, v, m);
                 stages.transform_output(
                     block.group, panel, block.first, block.count, m);
             }
@@ -78,7 +79,12 @@ void run_staged(const ConvPlan& plan, const WinogradStages<T>& stages) {
                 const int64 panel = unit % layout.panels;
                 T* to = m + panel * m_panel;
                 stages.multiply(
-                    block.group, panel, block.count, point, point + 1, v, to);
+                    stages.weights(block.group, panel),
+                    block.count,
+                    point,
+                    point + 1,
+                    v,
+                    to);
             }
         });
         parallel_for(block.count, plan.parallel, [&](int64 begin, int64 end, int) {
@@ -91,14 +97,62 @@ void run_staged(const ConvPlan& plan, const WinogradStages<T>& stages) {
     }
 }
 
+// All tiles at once, and the weights transformed as they pass.
+template <class T>
+void run_passing(
+    const ConvPlan& plan, const WinogradStages<T>& stages, const T* weight) {
+    const WinogradLayout& layout = stages.layout();
+    const int64 points = stages.geometry().all_points;
+    const int64 channels = stages.geometry().channels;
+    const int64 tiles = stages.geometry().tile_count(plan.problem);
+    const WinogradPanels<T> panels(plan, weight);
+    const int64 units = plan.problem.groups * layout.panels;
+    parallel_for(units, plan.parallel, [&](int64 begin, int64 end, int) {
+        ScratchFrame frame;
+        T* v = frame.take<T>(points * layout.v_point);
+        T* m = frame.take<T>(points * layout.m_point);
+        T* u = frame.take<T>(points * panels.passing_point());
+        int64 ready = -1;
+        for (int64 unit = begin; unit < end; ++unit) {
+            const int64 group = unit / layout.panels;
+            if (group != ready) {
+                stages.transform_input(group, 0, tiles, v);
+                ready = group;
+            }
+            for (int64 c = 0; c < channels; c += WINOGRAD_PASSING) {
+                const int64 some = std::min(WINOGRAD_PASSING, channels - c);
+                panels.transform(unit, c, some, u);
+                stages.multiply(
+                    {.u = u,
+                     .point = panels.passing_point(),
+                     .depth = some,
+                     .accumulate = c > 0},
+                    tiles,
+                    0,
+                    points,
+                    v + c,
+                    m);
+            }
+            stages.transform_output(group, unit % layout.panels, 0, tiles, m);
+        }
+    });
+}
+
 template <class T>
 void run_as(const ConvPlan& plan, const ConvTensors& tensors) {
     ScratchFrame frame;
-    ConvTensors given = tensors;
-    given.packed = winograd_weights<T>(plan, tensors.weight, tensors.packed, frame);
     const WinogradGeometry geometry(plan.problem, WINOGRAD_ALL_FORMS[plan.form]);
     const WinogradBases bases(plan.problem, geometry, frame);
-    const WinogradStages<T> stages(plan, given, bases);
+    if (plan.passing && tensors.packed == nullptr) {
+        run_passing(
+            plan,
+            WinogradStages<T>(plan, tensors, bases, geometry.tile_count(plan.problem)),
+            static_cast<const T*>(tensors.weight));
+        return;
+    }
+    ConvTensors given = tensors;
+    given.packed = winograd_weights<T>(plan, tensors.weight, tensors.packed, frame);
+    const WinogradStages<T> stages(plan, given, bases, plan.pixel_group);
     if (plan.staged) {
         run_staged(plan, stages);
     } else {

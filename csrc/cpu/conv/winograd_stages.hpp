@@ -19,11 +19,15 @@ namespace pyconv {
 template <class T>
 class WinogradStages {
   public:
+    // `tiles` at most between two stages.
     WinogradStages(
-        const ConvPlan& plan, const ConvTensors& tensors, const WinogradBases& bases)
+        const ConvPlan& plan,
+        const ConvTensors& tensors,
+        const WinogradBases& bases,
+        int64 tiles)
         : problem_(plan.problem), kernels_(kernels_of<T>(*plan.isa)),
           geometry_(problem_, WINOGRAD_ALL_FORMS[plan.form]),
-          layout_(problem_, *plan.isa, geometry_, plan.pixel_group), bases_(bases),
+          layout_(problem_, *plan.isa, geometry_, tiles), bases_(bases),
           vectors_(plan.vectors), x_(static_cast<const T*>(tensors.x)),
           weight_(static_cast<const T*>(tensors.weight)),
           packed_(static_cast<const T*>(tensors.packed)),
@@ -58,15 +62,30 @@ class WinogradStages {
         }
     }
 
-    // M of one panel and the points [from, to).
+    // Transformed weights of one panel: of `depth` values at every point the products
+    // of a tile, `point` elements from one point to the next.
+    struct Weights {
+        const T* u;
+        int64 point;
+        int64 depth;
+        bool accumulate; // to what other values gave
+    };
+
+    Weights weights(int64 group, int64 panel) const {
+        return {
+            .u = packed_ + (group * layout_.panels + panel) * geometry_.all_points *
+                               layout_.u_point,
+            .point = layout_.u_point,
+            .depth = geometry_.depth(),
+            .accumulate = false};
+    }
+
+    // M of one panel and the points [from, to), from V's first `depth` values on.
     void multiply(
-        int64 group, int64 panel, int64 count, int64 from, int64 to, const T* v, T* m)
+        const Weights& weights, int64 count, int64 from, int64 to, const T* v, T* m)
         const {
         // Rows in equal shares: 16 are 8 and 8, not 14 and a slow 2.
         const int64 shares = ceil_div(count, kernels_.rows);
-        const int64 depth = geometry_.depth();
-        const T* u = packed_ + (group * layout_.panels + panel) * geometry_.all_points *
-                                   layout_.u_point;
         for (int64 point = from; point < to; ++point) {
             int64 first = 0;
             for (int64 share = 0; share < shares; ++share) {
@@ -79,12 +98,12 @@ class WinogradStages {
                     .taps = 1,
                     .a = row,
                     .a_tap_pitch = 0,
-                    .k = depth,
+                    .k = weights.depth,
                     .a_step = 1,
-                    .b = u + point * layout_.u_point,
+                    .b = weights.u + point * weights.point,
                     .b_tap_pitch = 0,
                     .acc = m + point * layout_.m_point + first * layout_.width,
-                    .accumulate = false,
+                    .accumulate = weights.accumulate,
                     .y = nullptr,
                     .row_offset = nullptr,
                     .bias = nullptr,

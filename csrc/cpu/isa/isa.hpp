@@ -104,11 +104,13 @@ struct WinogradOutput {
     T* check;
 };
 
-// One channel of one panel of filters: u[p * u_pitch + lane] from g[tap * width +
-// lane].
+// One channel of one panel of filters: u[p * u_pitch + lane] from g[i * row_pitch + j *
+// column_pitch + lane] of tap (i, j).
 template <class T>
 struct WinogradFilter {
-    const double* g;
+    const T* g;
+    int64 row_pitch;
+    int64 column_pitch;
     int64 width;
     T* u;
     int64 u_pitch;

@@ -262,21 +262,39 @@ void winograd_output(const WinogradOutput<T>& tile) {
     }
 }
 
-// g: [TAPS_H][TAPS_W][width] in double; u: a vector of filters at each point.
+// As many elements as a vector of double has.
+template <class T>
+inline __attribute__((always_inline)) Simd<double>::Vector load_double(const T* from) {
+#if defined(__AVX512F__)
+    if constexpr (sizeof(T) == 4) {
+        // GCC's own conversion takes four steps.
+        return _mm512_maskz_cvtps_pd(static_cast<__mmask8>(-1), _mm256_loadu_ps(from));
+    }
+#endif
+    constexpr int LANES = Simd<double>::LANES;
+    typedef T Narrow __attribute__((vector_size(LANES * sizeof(T))));
+    Narrow value;
+    __builtin_memcpy(&value, from, sizeof(value));
+    return __builtin_convertvector(value, Simd<double>::Vector);
+}
+
+// A vector of filters at each point, in double between the two conversions.
 template <class T, int PH, int PW, int TAPS_H, int TAPS_W>
 void winograd_filter(const WinogradFilter<T>& panel) {
     using Vector = typename Simd<double>::Vector;
     constexpr int LANES = Simd<double>::LANES;
     typedef T Narrow __attribute__((vector_size(LANES * sizeof(T))));
-    for (int64 lane = 0; lane < panel.width; lane += LANES) {
+    const int64 width = panel.width;
+    const int64 u_pitch = panel.u_pitch;
+    for (int64 lane = 0; lane < width; lane += LANES) {
         Vector half[PH][TAPS_W];
         PYCONV_UNROLL
         for (int j = 0; j < TAPS_W; ++j) {
             Vector column[TAPS_H];
             PYCONV_UNROLL
             for (int i = 0; i < TAPS_H; ++i) {
-                column[i] = *reinterpret_cast<const Vector*>(
-                    panel.g + (i * TAPS_W + j) * panel.width + lane);
+                column[i] = load_double(
+                    panel.g + i * panel.row_pitch + j * panel.column_pitch + lane);
             }
             if constexpr (PH > 1) {
                 Vector out[PH];
@@ -289,12 +307,13 @@ void winograd_filter(const WinogradFilter<T>& panel) {
                 half[0][j] = column[0];
             }
         }
+        T* u = panel.u + lane;
         for (int i = 0; i < PH; ++i) {
             Vector out[PW];
             winograd_filter_line<PW, TAPS_W>(half[i], out);
-            for (int j = 0; j < PW; ++j) {
-                T* u = panel.u + (i * PW + j) * panel.u_pitch + lane;
-                __builtin_prefetch(u + AHEAD_VECTORS * panel.width, 1);
+            PYCONV_UNROLL
+            for (int j = 0; j < PW; ++j, u += u_pitch) {
+                __builtin_prefetch(u + AHEAD_VECTORS * width, 1);
                 const Narrow rounded = __builtin_convertvector(out[j], Narrow);
                 __builtin_memcpy(u, &rounded, sizeof(rounded));
             }
