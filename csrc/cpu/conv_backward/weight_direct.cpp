@@ -1,16 +1,15 @@
 // direct weight gradient: a matrix product over pixels, filters in the lanes.
 //
 // dw[k, (c, t, r, s)] = the sum over all output pixels of grad[pixel, k] times the
-// element of x under tap (t, r, s) of channel c. The register tile is the
-// convolution's: its rows are (channel, tap) pairs, each a pointer into x that steps
-// from pixel to pixel; its lanes are filters, from grad packed once into panels
-// [pixel][filter]. A tile takes the pixels of a few output lines at a time, so that the
-// panel's part stays in L2 while all rows pass.
+// element of x under tap (t, r, s) of channel c. A register tile is one tap of a few
+// channels, which are its rows, and of a panel of filters, which are its lanes. grad is
+// packed once into panels [pixel][filter]; of x a tile's channels are laid side by side
+// with their padding, a band at a time, so that a tap is an offset and no line of
+// pixels needs pointers of its own. Windows of one element over channels that lie apart
+// read x where it lies, through one pointer a channel.
 //
-// Padded input is copied with its padding, a few samples at a time, so that no tap
-// needs an edge, and input whose channels are neighbours is turned. Threads share the
-// tiles, never a sum: each element is one chain of multiply-adds over samples and
-// pixels in order, whatever the number of threads.
+// Threads share the tiles, never a sum: each element is one chain of multiply-adds over
+// samples and pixels in order, whatever the number of threads.
 #include "core/memory.hpp"
 #include "core/threads.hpp"
 #include "cpu/algorithm.hpp"
@@ -25,182 +24,270 @@
 namespace pyconv {
 namespace {
 
+// Calls body(box) for the boxes of at most `extent` in a box, in the order of its
+// pixels.
+template <class Body>
+void walk(const WeightBox& all, const int64 (&extent)[4], const Body& body) {
+    const auto last = [&](int axis) { return all.first[axis] + all.extent[axis]; };
+    WeightBox box{};
+    int64(&at)[4] = box.first;
+    for (at[0] = all.first[0]; at[0] < last(0); at[0] += extent[0]) {
+        for (at[1] = all.first[1]; at[1] < last(1); at[1] += extent[1]) {
+            for (at[2] = all.first[2]; at[2] < last(2); at[2] += extent[2]) {
+                for (at[3] = all.first[3]; at[3] < last(3); at[3] += extent[3]) {
+                    for (int axis = 0; axis < 4; ++axis) {
+                        box.extent[axis] =
+                            std::min(extent[axis], last(axis) - at[axis]);
+                    }
+                    body(box);
+                }
+            }
+        }
+    }
+}
+
 template <class T>
 class WeightProduct {
   public:
     WeightProduct(
         const WeightPlan& plan, const WeightTensors& tensors, ScratchFrame& frame)
-        : problem_(plan.problem), kernels_(kernels_of<T>(*plan.isa)),
-          cut_(problem_, *plan.isa), parallel_(plan.parallel),
+        : cut_(plan.problem, *plan.isa), problem_(cut_.problem),
+          kernels_(kernels_of<T>(*plan.isa)), parallel_(plan.parallel),
+          x_(static_cast<const T*>(cut_.exchanged ? tensors.grad : tensors.x)),
           weight_(static_cast<T*>(tensors.weight)),
-          operands_(plan, cut_, tensors, frame), pitch_(operands_.pitch()),
-          sums_(frame.take<T>(cut_.sum_items)) {
-        row_offsets_ = frame.take<int64>(cut_.rows);
-        const int64 taps = volume(problem_.kernel);
+          grad_(
+              plan,
+              cut_,
+              static_cast<const T*>(cut_.exchanged ? tensors.x : tensors.grad),
+              frame),
+          sums_(frame.take<T>(cut_.sum_items)),
+          row_offsets_(frame.take<int64>(cut_.rows * cut_.taps)) {
         Pixel tap(problem_.kernel, 0);
-        for (int64 row = 0; row < cut_.rows; ++row) {
-            row_offsets_[row] = row / taps * pitch_[1];
-            for (int axis = 0; axis < 3; ++axis) {
-                row_offsets_[row] +=
-                    tap.at[axis] * problem_.dilation[axis] * pitch_[axis + 2];
+        for (int64 i = 0; i < cut_.taps; ++i, tap.advance(problem_.kernel)) {
+            for (int64 c = 0; c < cut_.rows; ++c) {
+                const int64 row = c * cut_.taps + i;
+                row_offsets_[row] =
+                    c * problem_.w_pitch[1] + tap.offset(problem_.w_pitch);
+                contiguous_ = contiguous_ && row_offsets_[row] == row;
             }
-            tap.advance(problem_.kernel);
-            if ((row + 1) % taps == 0) {
-                tap = Pixel(problem_.kernel, 0);
-            }
-        }
-        const int64 lines = problem_.output[0] * problem_.output[1];
-        line_offsets_ = frame.take<int64>(lines);
-        for (int64 line = 0; line < lines; ++line) {
-            line_offsets_[line] =
-                line / problem_.output[1] * problem_.stride[0] * pitch_[2] +
-                line % problem_.output[1] * problem_.stride[1] * pitch_[3];
         }
     }
 
     void run() {
-        for (int64 n = 0; n < problem_.n; n += cut_.samples) {
-            const int64 count = std::min(cut_.samples, problem_.n - n);
-            operands_.pack(n, count);
-            const int64 all = problem_.groups * cut_.panels * cut_.tiles;
-            parallel_for(all, parallel_, [&](int64 begin, int64 end, int) {
-                multiply(n, count, begin, end);
+        const WeightBox all{
+            .first = {0, 0, 0, 0},
+            .extent = {
+                problem_.n,
+                problem_.output[0],
+                problem_.output[1],
+                problem_.output[2]}};
+        walk(all, cut_.pass, [&](const WeightBox& pass) {
+            grad_.pack(pass);
+            parallel_for(cut_.units(), parallel_, [&](int64 begin, int64 end, int) {
+                multiply(pass, begin, end);
             });
-        }
+        });
     }
 
   private:
-    // Tiles [begin, end), counted over groups, panels and rows: adds one pass to their
-    // sums, and stores them after the last.
-    void multiply(int64 first, int64 count, int64 begin, int64 end) const {
-        ScratchFrame frame;
-        auto** pointers = frame.take<const T*>(cut_.lines * cut_.tile_rows);
-        while (begin < end) {
-            const int64 panel = begin / cut_.tiles;
-            const int64 last = std::min(end, (panel + 1) * cut_.tiles);
-            for (int64 n = 0; n < count; ++n) {
-                add_sample(first, n, panel, begin, last, pointers);
-            }
-            for (int64 tile = begin; first + count == problem_.n && tile < last;
-                 ++tile) {
-                store(panel, tile);
-            }
-            begin = last;
-        }
-    }
-
-    void add_sample(
-        int64 first, int64 n, int64 panel, int64 begin, int64 end, const T** pointers)
-        const {
-        const int64 channels = problem_.c / problem_.groups;
-        const T* x = operands_.x(n) + panel / cut_.panels * channels * pitch_[1];
-        const int64 lines = problem_.output[0] * problem_.output[1];
-        const T* grad = operands_.panel(n, panel);
-        for (int64 line = 0; line < lines; line += cut_.lines) {
-            for (int64 q = 0; q < problem_.output[2]; q += cut_.columns) {
-                const Piece piece{
-                    .line = line,
-                    .lines = std::min(cut_.lines, lines - line),
-                    .column = q,
-                    .columns = std::min(cut_.columns, problem_.output[2] - q),
-                    .first = first + n + line + q == 0};
-                for (int64 tile = begin; tile < end; ++tile) {
-                    add_piece(x, grad, tile, piece, pointers);
-                }
-            }
-        }
-    }
-
-    // Output pixels that are summed at a time: a few lines, or a part of one.
-    struct Piece {
-        int64 line;
-        int64 lines;
-        int64 column;
-        int64 columns;
-        bool first; // of the whole sum
+    // Taps [first, last) of a tile and panel.
+    struct Share {
+        int64 tile; // over all groups
+        int64 panel;
+        int64 first;
+        int64 last;
     };
 
+    // Adds a pass to the sums of units [begin, end), counted over groups, tiles, panels
+    // and taps, and stores them after the last.
+    void multiply(const WeightBox& pass, int64 begin, int64 end) const {
+        ScratchFrame frame;
+        InputBand<T> band(cut_, kernels_, x_, frame.take<T>(cut_.x_items));
+        T* alone = frame.take<T>(cut_.sum_items == 0 ? cut_.pair_items : 0);
+        const T** pointers = frame.take<const T*>(cut_.piece[2] * cut_.rows);
+        walk(pass, cut_.band, [&](const WeightBox& box) {
+            int64 laid = -1;
+            for (int64 unit = begin; unit < end;) {
+                const int64 pair = unit / cut_.taps;
+                const Share share{
+                    .tile = pair / cut_.panels,
+                    .panel = pair % cut_.panels,
+                    .first = unit % cut_.taps,
+                    .last = std::min(cut_.taps, unit % cut_.taps + end - unit)};
+                if (share.tile != laid && !cut_.in_place) {
+                    band.lay(share.tile, box);
+                    laid = share.tile;
+                }
+                T* sums = cut_.sum_items == 0 ? alone : sums_ + pair * cut_.pair_items;
+                walk(box, cut_.piece, [&](const WeightBox& piece) {
+                    if (cut_.in_place) {
+                        add_in_place(piece, share, pointers, sums);
+                    } else {
+                        add_piece(band, box, piece, share, sums);
+                    }
+                });
+                if (is_last(box)) {
+                    store(share, sums);
+                }
+                unit += share.last - share.first;
+            }
+        });
+    }
+
+    static bool is_first(const WeightBox& box) {
+        return box.first[0] + box.first[1] + box.first[2] + box.first[3] == 0;
+    }
+    bool is_last(const WeightBox& box) const {
+        bool last = box.first[0] + box.extent[0] == problem_.n;
+        for (int axis = 0; axis < 3; ++axis) {
+            last = last &&
+                   box.first[axis + 1] + box.extent[axis + 1] == problem_.output[axis];
+        }
+        return last;
+    }
+
+    int64 rows_of(int64 tile) const {
+        const int64 of_group = tile % cut_.tiles;
+        return cut_.first_row(of_group + 1) - cut_.first_row(of_group);
+    }
+
+    const T* grad_at(const WeightBox& piece, const Share& share) const {
+        return grad_.at(
+            piece.first, share.tile / cut_.tiles * cut_.panels + share.panel);
+    }
+
     void add_piece(
-        const T* x,
-        const T* grad,
-        int64 tile,
-        const Piece& piece,
-        const T** pointers) const {
-        const int64 row = tile % cut_.tiles * cut_.tile_rows;
-        const int64 rows = std::min(cut_.tile_rows, cut_.rows - row);
-        const int64 step = problem_.stride[2] * pitch_[4];
-        for (int64 l = 0; l < piece.lines; ++l) {
-            const T* from = x + line_offsets_[piece.line + l] + piece.column * step;
-            for (int64 i = 0; i < rows; ++i) {
-                pointers[l * rows + i] = from + row_offsets_[row + i];
+        const InputBand<T>& band,
+        const WeightBox& box,
+        const WeightBox& piece,
+        const Share& share,
+        T* sums) const {
+        const auto* tile = kernels_.outer_tile[cut_.vectors_of(share.panel) - 1];
+        const int64 width = cut_.width_of(share.panel);
+        // Whichever of samples and planes is more than one is a call's; seldom both.
+        const bool deep = piece.extent[1] > 1;
+        const int64 blocks = deep ? piece.extent[1] : piece.extent[0];
+        const int64 calls = deep ? piece.extent[0] : 1;
+        const int64(&stride)[3] = problem_.stride;
+        const int64(&dilation)[3] = problem_.dilation;
+        for (int64 n = 0; n < calls; ++n) {
+            const T* grad = grad_at(piece, share) + n * grad_.sample_pitch();
+            Pixel tap(problem_.kernel, share.first);
+            for (int64 i = share.first; i < share.last;
+                 ++i, tap.advance(problem_.kernel)) {
+                tile[band.channels() - 1](
+                    {.blocks = blocks,
+                     .lines = piece.extent[2],
+                     .pixels = piece.extent[3],
+                     .a = band.at(
+                         piece.first[0] - box.first[0] + n,
+                         (piece.first[1] - box.first[1]) * stride[0] +
+                             tap.at[0] * dilation[0],
+                         (piece.first[2] - box.first[2]) * stride[1] +
+                             tap.at[1] * dilation[1],
+                         (piece.first[3] - box.first[3]) * stride[2] +
+                             tap.at[2] * dilation[2]),
+                     .a_block =
+                         deep ? stride[0] * band.plane_pitch() : band.sample_pitch(),
+                     .a_line = stride[1] * band.row_pitch(),
+                     .a_step = stride[2] * cut_.rows,
+                     .b = grad,
+                     .b_block = deep ? grad_.plane_pitch(width) : grad_.sample_pitch(),
+                     .b_line = grad_.line_pitch(width),
+                     .acc = sums + i * width,
+                     .acc_pitch = cut_.taps * width,
+                     .accumulate = n > 0 || !is_first(piece)});
             }
         }
-        const int64 panel = tile / cut_.tiles;
-        const int64 width = cut_.width_of(problem_, panel);
-        const int64 line = problem_.output[2] * width;
-        kernels_.gemm_tile[cut_.vectors_of(problem_, panel) - 1][rows - 1](
-            {.taps = piece.lines,
-             .a = pointers,
-             .a_tap_pitch = rows,
-             .k = piece.columns,
-             .a_step = step,
-             .b = grad + piece.line * line + piece.column * width,
-             .b_tap_pitch = line,
-             .acc = sums_of(tile),
-             .accumulate = !piece.first,
-             .y = nullptr,
-             .row_offset = nullptr,
-             .bias = nullptr,
-             .activation = ACT_NONE,
-             .ahead = nullptr});
     }
 
-    T* sums_of(int64 tile) const {
-        const int64 panel = tile / cut_.tiles;
-        const int64 row = tile % cut_.tiles * cut_.tile_rows;
-        return sums_ + (panel * cut_.rows + row) * cut_.width;
-    }
-
-    void store(int64 panel, int64 tile) const {
-        const int64 row = tile % cut_.tiles * cut_.tile_rows;
-        const int64 rows = std::min(cut_.tile_rows, cut_.rows - row);
-        const int64 taps = volume(problem_.kernel);
-        const int64 filters = problem_.k / problem_.groups;
-        const int64 k = panel % cut_.panels * cut_.width;
-        int64 offsets[MAX_TILE_ROWS];
-        bool contiguous = true;
-        for (int64 i = 0; i < rows; ++i) {
-            const Pixel tap(problem_.kernel, (row + i) % taps);
-            offsets[i] = (panel / cut_.panels * filters + k) * problem_.w_pitch[0] +
-                         (row + i) / taps * problem_.w_pitch[1] +
-                         tap.offset(problem_.w_pitch);
-            contiguous = contiguous && offsets[i] == offsets[0] + i;
+    // Of windows of one element, from x where it lies: every line of a piece is a set
+    // of pointers.
+    void add_in_place(
+        const WeightBox& piece, const Share& share, const T** pointers, T* sums) const {
+        const int64(&pitch)[5] = problem_.x_pitch;
+        const int64 rows = rows_of(share.tile);
+        const int64 width = cut_.width_of(share.panel);
+        const int64 channel = share.tile / cut_.tiles * cut_.channels +
+                              cut_.first_row(share.tile % cut_.tiles);
+        for (int64 n = 0; n < piece.extent[0]; ++n) {
+            for (int64 m = 0; m < piece.extent[1]; ++m) {
+                const WeightBox lines{
+                    .first =
+                        {piece.first[0] + n,
+                         piece.first[1] + m,
+                         piece.first[2],
+                         piece.first[3]},
+                    .extent = {1, 1, piece.extent[2], piece.extent[3]}};
+                const T* x = x_ + lines.first[0] * pitch[0] + channel * pitch[1];
+                for (int axis = 0; axis < 3; ++axis) {
+                    x +=
+                        lines.first[axis + 1] * problem_.stride[axis] * pitch[axis + 2];
+                }
+                for (int64 l = 0; l < lines.extent[2]; ++l) {
+                    for (int64 i = 0; i < rows; ++i) {
+                        pointers[l * rows + i] =
+                            x + l * problem_.stride[1] * pitch[3] + i * pitch[1];
+                    }
+                }
+                kernels_.gemm_tile[cut_.vectors_of(share.panel) - 1][rows - 1](
+                    {.taps = lines.extent[2],
+                     .a = pointers,
+                     .a_tap_pitch = rows,
+                     .k = lines.extent[3],
+                     .a_step = problem_.stride[2] * pitch[4],
+                     .b = grad_at(lines, share),
+                     .b_tap_pitch = grad_.line_pitch(width),
+                     .acc = sums,
+                     .accumulate = !is_first(lines),
+                     .y = nullptr,
+                     .row_offset = nullptr,
+                     .bias = nullptr,
+                     .activation = ACT_NONE,
+                     .ahead = nullptr});
+            }
         }
-        kernels_.store_tile(
-            {.acc = sums_of(tile),
-             .acc_pitch = cut_.width_of(problem_, panel),
-             .rows = rows,
-             .columns = std::min(cut_.width, filters - k),
-             .y = weight_,
-             .residual = nullptr,
-             .row_offset = offsets,
-             .column_pitch = problem_.w_pitch[0],
-             .rows_contiguous = contiguous,
-             .bias = nullptr,
-             .bias_per_row = false,
-             .activation = ACT_NONE});
     }
 
+    // All taps of a tile at once; of some, channel by channel, sums of others between.
+    void store(const Share& share, const T* sums) const {
+        const int64(&pitch)[5] = problem_.w_pitch;
+        const int64 taps = share.last - share.first;
+        const int64 rows = rows_of(share.tile) * cut_.taps;
+        const int64 together = taps == cut_.taps ? rows : taps;
+        const int64 filters = problem_.k / problem_.groups;
+        const int64 k = share.panel * cut_.width;
+        const int64 width = cut_.width_of(share.panel);
+        T* to = weight_ + (share.tile / cut_.tiles * filters + k) * pitch[0] +
+                cut_.first_row(share.tile % cut_.tiles) * pitch[1];
+        const int64 step = taps == cut_.taps ? rows : cut_.taps;
+        for (int64 row = share.first; row < rows; row += step) {
+            kernels_.store_tile(
+                {.acc = sums + row * width,
+                 .acc_pitch = width,
+                 .rows = together,
+                 .columns = std::min(cut_.width, filters - k),
+                 .y = to,
+                 .residual = nullptr,
+                 .row_offset = row_offsets_ + row,
+                 .column_pitch = pitch[0],
+                 .rows_contiguous = contiguous_,
+                 .bias = nullptr,
+                 .bias_per_row = false,
+                 .activation = ACT_NONE});
+        }
+    }
+
+    WeightBlocking cut_;
     const ConvProblem& problem_;
     const Kernels<T>& kernels_;
-    WeightBlocking cut_;
     bool parallel_;
+    const T* x_;
     T* weight_;
-    WeightOperands<T> operands_;
-    const int64 (&pitch_)[5]; // of x as the tiles read it
-    T* sums_;                 // [group][panel][row][filter]
-    int64* row_offsets_ = nullptr;
-    int64* line_offsets_ = nullptr;
+    GradPanels<T> grad_;
+    T* sums_;            // [group][tile][panel][channel][tap][filter]
+    int64* row_offsets_; // of (channel, tap) pairs of a tile, in the weight
+    bool contiguous_ = true;
 };
 
 template <class T>
@@ -221,20 +308,30 @@ std::string supports(const ConvProblem&) {
     return "";
 }
 
-// Cycles: two multiply-adds of a vector each, empty lanes and rows as if they were
-// full; a line of pixels starts a loop; packing and copying touch each element once.
+// Cycles: two multiply-adds of a vector each, empty lanes as if they were full, sums
+// too few to hide each other's latency as if they were eight; every piece loads and
+// stores its sums. Laid out, x is touched once a tile, packed, grad once.
 double cost_us(const ConvProblem& problem, const IsaTable& isa, const Machine& host) {
     const WeightBlocking cut(problem, isa);
-    const double lines =
-        static_cast<double>(problem.n * problem.output[0] * problem.output[1]);
-    const auto line = static_cast<double>(problem.output[2]);
+    const double pixels = static_cast<double>(problem.n * volume(problem.output));
     const double tiles =
-        static_cast<double>(problem.groups * cut.panels * cut.tiles) * lines;
-    const auto tile = static_cast<double>(cut.tile_rows * cut.vectors);
+        static_cast<double>(problem.groups * cut.tiles * cut.panels * cut.taps);
+    const auto tile = static_cast<double>(cut.rows * cut.vectors);
+    const auto piece =
+        static_cast<double>(cut.piece[0] * cut.piece[1] * cut.piece[2] * cut.piece[3]);
     const double packed =
-        static_cast<double>(problem.n * (cut.grad_items + cut.x_items));
+        static_cast<double>(problem.groups * cut.panels * cut.width) * pixels;
+    const double laid =
+        cut.in_place
+            ? 0.0
+            : static_cast<double>(problem.n * problem.c * volume(problem.input));
+    const double stored = static_cast<double>(cut.pair_items * cut.tiles * cut.panels) *
+                          static_cast<double>(problem.groups);
     return shared_us(
-        tiles * (line * tile / 2.0 + 40.0) + 1.5 * packed + 500.0, problem, host);
+        tiles * pixels * (std::max(tile / 2.0, 4.0) + (2.0 * tile + 40.0) / piece) +
+            0.5 * packed + 0.7 * laid + 0.5 * stored + 500.0,
+        problem,
+        host);
 }
 
 Movement
@@ -243,15 +340,17 @@ movement(const ConvProblem& problem, const IsaTable& isa, const Machine& host) {
     const auto element = static_cast<double>(element_bytes(problem.dtype));
     const double x = bytes_of_x(problem);
     const double y = bytes_of_y(problem);
-    const double all = x + y + bytes_of_weight(problem);
-    const auto n = static_cast<double>(problem.n);
-    // Panels pass from L2 once for every tile of rows, x once for every panel; packed
-    // and copied, both are read and written once more.
-    const double grad = n * static_cast<double>(cut.grad_items) * element;
-    const double copied = n * static_cast<double>(cut.x_items) * element;
-    const double l1 = grad * static_cast<double>(cut.tiles) +
-                      x * static_cast<double>(cut.panels) + 2.0 * (grad + copied);
-    const double l2 = x * static_cast<double>(cut.panels) + y + 2.0 * (grad + copied);
+    const double w = bytes_of_weight(problem);
+    const double all = x + y + w;
+    // Panels pass from L2 once for every tile, and are written and read once; x once
+    // for every panel. Sums that outlive a band are read and written in each.
+    const double grad = static_cast<double>(cut.width * cut.panels) /
+                        static_cast<double>(problem.k / problem.groups) * y;
+    const double sums = static_cast<double>(cut.sum_items) * element *
+                        static_cast<double>(2 * cut.bands());
+    const double l1 = grad * static_cast<double>(cut.tiles + 2) +
+                      x * static_cast<double>(cut.panels + 2) + sums;
+    const double l2 = x + 3.0 * grad + sums;
     return layered(2.0 * products_of(problem), l1, l2, all, x + y, host);
 }
 
@@ -280,11 +379,13 @@ WeightPlan plan(const ConvProblem& problem, const IsaTable& isa, const Machine&)
         .isa = &isa,
         .parallel = products_of(problem) > PARALLEL_PRODUCTS,
         .blocking =
-            {{"mr", cut.tile_rows},
+            {{"mr", cut.rows},
              {"nr", cut.width},
-             {"lines", cut.lines},
-             {"samples", cut.samples}},
-        .workspace_bytes = cut.workspace_bytes(problem),
+             {"in_place", cut.in_place ? 1 : 0},
+             {"pass", cut.pass[0] * cut.pass[1] * cut.pass[2] * cut.pass[3]},
+             {"band", cut.band[0] * cut.band[1] * cut.band[2] * cut.band[3]},
+             {"piece", cut.piece[0] * cut.piece[1] * cut.piece[2] * cut.piece[3]}},
+        .workspace_bytes = cut.workspace_bytes(),
     };
 }
 

@@ -39,6 +39,27 @@ struct GemmTile {
     const T* ahead;
 };
 
+// acc[row * acc_pitch + lane] = (accumulate ? acc : 0) + the sum over blocks, lines,
+// then pixels, of a[block * a_block + line * a_line + pixel * a_step + row] times
+// b[block * b_block + line * b_line + pixel * width + lane]; width = vectors * lanes.
+// acc and b are aligned to a vector.
+template <class T>
+struct OuterTile {
+    int64 blocks;
+    int64 lines;
+    int64 pixels;
+    const T* a;
+    int64 a_block;
+    int64 a_line;
+    int64 a_step;
+    const T* b;
+    int64 b_block;
+    int64 b_line;
+    T* acc;
+    int64 acc_pitch;
+    bool accumulate;
+};
+
 // Writes a tile of accumulators out through the epilogue: + bias, + residual,
 // activation. Element (row, column) goes to y[row_offset[row] + column * column_pitch].
 template <class T>
@@ -248,6 +269,7 @@ struct Kernels {
     int lanes;
     int rows;                                                // of the largest tile
     void (*gemm_tile[2][MAX_TILE_ROWS])(const GemmTile<T>&); // [vectors - 1][rows - 1]
+    void (*outer_tile[2][MAX_TILE_ROWS])(const OuterTile<T>&); // the same
     void (*store_tile)(const StoreTile<T>&);
     int lane_pixels;                                        // of the largest tile
     void (*lane_tile[MAX_LANE_PIXELS])(const LaneTile<T>&); // [pixels - 1]

@@ -11,6 +11,7 @@
 #include "cpu/micro/gemm_tile.hpp"
 #include "cpu/micro/lane_sums.hpp"
 #include "cpu/micro/lane_tile.hpp"
+#include "cpu/micro/outer_tile.hpp"
 #include "cpu/micro/plane_tile.hpp"
 #include "cpu/micro/pool_grad_row.hpp"
 #include "cpu/micro/pool_row.hpp"
@@ -32,6 +33,14 @@ void fill_tiles(void (**tiles)(const GemmTile<T>&)) {
     tiles[LAST - 1] = gemm_tile<T, LAST, VECTORS>;
     if constexpr (LAST > 1) {
         fill_tiles<T, VECTORS, LAST - 1>(tiles);
+    }
+}
+
+template <class T, int VECTORS, int LAST>
+void fill_outer_tiles(void (**tiles)(const OuterTile<T>&)) {
+    tiles[LAST - 1] = outer_tile<T, LAST, VECTORS>;
+    if constexpr (LAST > 1) {
+        fill_outer_tiles<T, VECTORS, LAST - 1>(tiles);
     }
 }
 
@@ -105,6 +114,8 @@ void fill(Kernels<T>& kernels) {
     kernels.rows = ROWS;
     fill_tiles<T, 1, ROWS>(kernels.gemm_tile[0]);
     fill_tiles<T, 2, ROWS>(kernels.gemm_tile[1]);
+    fill_outer_tiles<T, 1, ROWS>(kernels.outer_tile[0]);
+    fill_outer_tiles<T, 2, ROWS>(kernels.outer_tile[1]);
     fill_planes<T, MAX_PLANE_ROWS, MAX_PLANE_VECTORS>(kernels);
     kernels.lane_pixels = LANE_PIXELS;
     fill_lanes<T, LANE_PIXELS>(kernels);
