@@ -21,6 +21,7 @@ extern const InputAlgorithm input_planes;
 extern const WeightAlgorithm weight_reference;
 extern const WeightAlgorithm weight_direct;
 extern const WeightAlgorithm weight_depthwise;
+extern const WeightAlgorithm weight_grouped;
 
 extern const PoolAlgorithm pool_reference;
 extern const PoolAlgorithm pool_direct;
@@ -56,7 +57,7 @@ std::span<const InputAlgorithm* const> input_algorithms() {
 
 std::span<const WeightAlgorithm* const> weight_algorithms() {
     static constexpr const WeightAlgorithm* ALL[] = {
-        &weight_reference, &weight_direct, &weight_depthwise};
+        &weight_reference, &weight_direct, &weight_depthwise, &weight_grouped};
     return ALL;
 }
 
