@@ -17,6 +17,7 @@ from tests.oracle import gamma
 SHAPES = (
     (3, 5, 7, 9),
     (2, 33, 4, 4),
+    (3, 40, 9, 13),  # small planes, longer than there are partial sums
     (1, 1, 1, 1),
     (2, 130, 3, 5),  # more channels than are summed together
     (1, 9, 37, 41),  # more pixels than are gathered together

@@ -25,6 +25,9 @@ constexpr int64 GATHERED = PARTIALS * 16;
 // Columns of a row that are shared among threads together, and summed together.
 constexpr int64 SHARED_COLUMNS = 64;
 constexpr int64 MOST_COLUMNS = 1024;
+// Of planes that are turned: an L1 holds them.
+constexpr int64 TURNED_PIXELS = 128;
+constexpr int64 TURNED_FILTERS = 32;
 
 // All elements side by side, channels fastest.
 bool flat_channels_last(const ConvProblem& problem) {
@@ -43,6 +46,11 @@ bool dense(const ConvProblem& problem) {
     return (extent[2] == 1 || problem.y_pitch[4] == 1) &&
            (extent[1] == 1 || problem.y_pitch[3] == extent[2]) &&
            (extent[0] == 1 || problem.y_pitch[2] == extent[1] * extent[2]);
+}
+
+// Of planes of few pixels, several filters at a time.
+bool small(const ConvProblem& problem) {
+    return dense(problem) && problem.k > 1 && volume(problem.output) <= TURNED_PIXELS;
 }
 
 template <class T>
@@ -186,6 +194,45 @@ void sum_rows(const UnaryPlan& plan, Reduce<T> reduce, const T* grad, T* bias) {
     }
 }
 
+// Filters whose planes are so small that a filter costs more than its pixels: some of
+// them turned, a sample at a time, so that a row is a pixel of them all.
+template <class T>
+void sum_turned(
+    const ConvProblem& problem,
+    const Kernels<T>& kernels,
+    const T* grad,
+    int64 first,
+    int64 count,
+    T* bias) {
+    const int64 pixels = volume(problem.output);
+    ScratchFrame frame;
+    T* sums = frame.take<T>(PARTIALS * TURNED_FILTERS);
+    T* turned = frame.take<T>(TURNED_PIXELS * TURNED_FILTERS);
+    std::fill(sums, sums + PARTIALS * count, T(0));
+    int64 partial = 0;
+    for (int64 n = 0; n < problem.n; ++n) {
+        kernels.transpose(
+            grad + n * problem.y_pitch[0] + first * problem.y_pitch[1],
+            problem.y_pitch[1],
+            count,
+            pixels,
+            turned,
+            count);
+        for (int64 done = 0; done < pixels;) {
+            const int64 run = std::min(PARTIALS - partial, pixels - done);
+            T* to = sums + partial * count;
+            const T* rows[2] = {to, turned + done * count};
+            kernels.reduce[REDUCE_SUM](rows, 2, to, run * count);
+            done += run;
+            partial = (partial + run) % PARTIALS;
+        }
+    }
+    halve(sums, count);
+    for (int64 k = 0; k < count; ++k) {
+        bias[(first + k) * problem.w_pitch[0]] = sums[k];
+    }
+}
+
 template <class T>
 void run_as(
     const UnaryPlan& plan, const Kernels<T>& kernels, const UnaryTensors& tensors) {
@@ -195,6 +242,17 @@ void run_as(
     auto* bias = static_cast<T*>(tensors.to);
     if (flat_channels_last(problem)) {
         sum_rows(plan, reduce, grad, bias);
+        return;
+    }
+    if (small(problem)) {
+        const auto body = [&](int64 begin, int64 end, int) {
+            for (int64 block = begin; block < end; ++block) {
+                const int64 first = block * TURNED_FILTERS;
+                const int64 count = std::min(TURNED_FILTERS, problem.k - first);
+                sum_turned(problem, kernels, grad, first, count, bias);
+            }
+        };
+        parallel_for(ceil_div(problem.k, TURNED_FILTERS), plan.parallel, body);
         return;
     }
     const auto body = [&](int64 begin, int64 end, int) {
@@ -232,7 +290,12 @@ bool parallel(const ConvProblem& problem) {
 
 double cost_us(const ConvProblem& problem, const IsaTable&, const Machine& host) {
     const bool rows = flat_channels_last(problem) || dense(problem);
-    const double cycles = (rows ? 0.2 : 1.0) * outputs_of(problem) + 200.0;
+    const bool turned = !flat_channels_last(problem) && small(problem);
+    const double cycles = (turned ? 0.6
+                           : rows ? 0.2
+                                  : 1.0) *
+                              outputs_of(problem) +
+                          200.0;
     const double alone = cycles / (NOMINAL_GHZ * 1e3);
     return parallel(problem) ? alone / static_cast<double>(host.cores) + FORK_JOIN_US
                              : alone;
@@ -278,8 +341,16 @@ UnaryPlan plan(const ConvProblem& problem, const IsaTable& isa, const Machine&) 
         .channels = 1,
         .lines = 1,
         .parallel = parallel(problem),
-        .blocking = {{"partial_sums", PARTIALS}, {"filters", flat ? problem.k : 1}},
-        .workspace_bytes = (flat ? PARTIALS * problem.k : PARTIALS + GATHERED) * bytes,
+        .blocking =
+            {{"partial_sums", PARTIALS},
+             {"filters",
+              flat             ? problem.k
+              : small(problem) ? TURNED_FILTERS
+                               : 1}},
+        .workspace_bytes =
+            bytes * (flat             ? PARTIALS * problem.k
+                     : small(problem) ? (PARTIALS + TURNED_PIXELS) * TURNED_FILTERS
+                                      : PARTIALS + GATHERED),
     };
 }
 
