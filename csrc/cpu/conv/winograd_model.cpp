@@ -275,7 +275,7 @@ double winograd_pack_us(
         bytes_of_weight(problem) / static_cast<double>(element_bytes(problem.dtype));
     // Measured; those that pass are not written to L3 and read from there.
     const bool passing = !whole && passes(problem, isa, host, geometry);
-    return packing_us(0.65 * weights + (passing ? 0.3 : 0.6) * elements, problem, host);
+    return packing_us(0.8 * weights + (passing ? 0.3 : 0.6) * elements, problem, host);
 }
 
 Movement winograd_movement(
