@@ -107,10 +107,8 @@ struct Road {
             const int64 from = parts.first(part);
             const int64 last = parts.first(part + 1);
             if (packed == nullptr && part != ready) {
-                for (int64 i = 0; i < last - from; ++i) {
-                    pack_filter_panel(
-                        problem, kernels, shape, weight, from + i, own + i * size);
-                }
+                pack_filter_run(
+                    problem, kernels, shape, weight, from, last - from, own);
                 ready = part;
             }
             const T* weights = packed == nullptr ? own : packed + from * size;

@@ -162,6 +162,54 @@ void pack_filter_panel(
 }
 
 template <class T>
+void pack_filter_run(
+    const ConvProblem& problem,
+    const Kernels<T>& kernels,
+    const FilterPanels& shape,
+    const T* weight,
+    int64 first,
+    int64 count,
+    T* packed) {
+    const int64 size = shape.panel_elements();
+    if (problem.w_pitch[0] != 1) {
+        for (int64 i = 0; i < count; ++i) {
+            pack_filter_panel(
+                problem, kernels, shape, weight, first + i, packed + i * size);
+        }
+        return;
+    }
+    // A channel's filters are a run, often a page from the next channel's: some
+    // channels go to all panels before the next ones.
+    const auto filters_of = [&](int64 panel) {
+        return std::min(
+            shape.width, shape.filters - panel % shape.panels * shape.width);
+    };
+    for (int64 i = 0; i < count; ++i) {
+        if (filters_of(first + i) < shape.width) {
+            std::fill(packed + i * size, packed + (i + 1) * size, T(0));
+        }
+    }
+    Pixel tap(problem.kernel, 0);
+    for (int64 t = 0; t < shape.taps; ++t, tap.advance(problem.kernel)) {
+        for (int64 c = 0; c < shape.channels; c += TURNED_TOGETHER) {
+            for (int64 i = 0; i < count; ++i) {
+                const int64 panel = first + i;
+                kernels.copy_lines(
+                    {.from = weight + panel / shape.panels * shape.filters +
+                             panel % shape.panels * shape.width +
+                             c * problem.w_pitch[1] + tap.offset(problem.w_pitch),
+                     .from_pitch = problem.w_pitch[1],
+                     .from_step = 1,
+                     .lines = std::min(TURNED_TOGETHER, shape.channels - c),
+                     .count = filters_of(panel),
+                     .to = packed + i * size + (t * shape.channels + c) * shape.width,
+                     .to_pitch = shape.width});
+            }
+        }
+    }
+}
+
+template <class T>
 void pack_filter_panels(
     const ConvProblem& problem,
     const Kernels<T>& kernels,
@@ -171,15 +219,14 @@ void pack_filter_panels(
     T* packed) {
     parallel_for(
         problem.groups * shape.panels, parallel, [&](int64 begin, int64 end, int) {
-            for (int64 panel = begin; panel < end; ++panel) {
-                pack_filter_panel(
-                    problem,
-                    kernels,
-                    shape,
-                    weight,
-                    panel,
-                    packed + panel * shape.panel_elements());
-            }
+            pack_filter_run(
+                problem,
+                kernels,
+                shape,
+                weight,
+                begin,
+                end - begin,
+                packed + begin * shape.panel_elements());
         });
 }
 
@@ -253,6 +300,14 @@ void pack_all_filter_rows(
         const Kernels<T>&,                                                             \
         const FilterPanels&,                                                           \
         const T*,                                                                      \
+        int64,                                                                         \
+        T*);                                                                           \
+    template void pack_filter_run(                                                     \
+        const ConvProblem&,                                                            \
+        const Kernels<T>&,                                                             \
+        const FilterPanels&,                                                           \
+        const T*,                                                                      \
+        int64,                                                                         \
         int64,                                                                         \
         T*);                                                                           \
     template void pack_filter_panels(                                                  \

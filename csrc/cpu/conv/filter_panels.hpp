@@ -36,6 +36,17 @@ void pack_filter_panel(
     int64 panel,
     T* packed);
 
+// Packs `count` panels from the first on, one after the other.
+template <class T>
+void pack_filter_run(
+    const ConvProblem& problem,
+    const Kernels<T>& kernels,
+    const FilterPanels& shape,
+    const T* weight,
+    int64 first,
+    int64 count,
+    T* packed);
+
 // Packs all panels, over all threads when `parallel`.
 template <class T>
 void pack_filter_panels(
