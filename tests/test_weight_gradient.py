@@ -24,6 +24,8 @@ CASES: tuple[tuple[Any, ...], ...] = (
     ((37, 33, 5, 4), 17, 1),  # several samples at a time
     ((2, 300, 1, 1), 40, 1),
     ((3, 36, 9, 8), 48, 3),
+    ((2, 3, 20, 31), 33, 1),  # taps of a row side by side
+    ((1, 34, 13, 12), 40, 2),
 )
 
 
@@ -50,6 +52,18 @@ def test_a_tap_has_the_same_bits_alone(
         whole = pc.grad.conv2d_weight(
             x, (*w_shape, 3, 3), g, padding=1, groups=groups, algorithm="direct"
         )
+        out = in_order(np.full(whole.shape, np.nan, dtype), "last")
+        threads(7)
+        pc.grad.conv2d_weight(
+            in_order(x, "last"),
+            whole.shape,
+            g,
+            padding=1,
+            groups=groups,
+            algorithm="direct",
+            out=out,
+        )
+        np.testing.assert_array_equal(out, whole)
         window = ((1, 1), ((1, 1), (1, 1)), (1, 1), groups)
         truth, scale = weight_gradient(x, (*w_shape, 3, 3), g, window)
         assert worst(whole, truth, scale, g.size // k + 1) <= 1
@@ -73,6 +87,7 @@ def test_a_tap_has_the_same_bits_alone(
         ((2, 15, 9, 20, 19), (3, 2, 3), {"padding": (1, 0, 1), "stride": (1, 2, 1)}),
         ((5, 20, 4, 5, 6), (2, 3, 1), {"padding": 1, "dilation": (2, 1, 1)}),
         ((1, 3, 70, 80, 9), (7, 3, 3), {"stride": (2, 3, 2)}),
+        ((2, 1, 5, 6, 90), (2, 1, 40), {"stride": (1, 1, 3)}),
     ],
     ids=str,
 )

@@ -1,9 +1,10 @@
 // How the direct weight gradient is cut.
 //
 // Channels of a group fall into tiles, filters into panels; of both a register tile
-// takes one tap's sums. Output pixels fall into bands, whose part of x and grad stays
-// in L2 while every tile passes, and these into pieces that stay in L1 while every tap
-// does.
+// takes one tap's sums, or of few channels those of several taps of a row, which lie
+// side by side as the channels do. Output pixels fall into bands, whose part of x and
+// grad stays in L2 while every tile passes, and these into pieces that stay in L1 while
+// every tap does.
 #pragma once
 
 #include "cpu/geometry.hpp"
@@ -104,6 +105,8 @@ struct WeightBlocking {
     int64 tiles;         // of a group's channels
     int64 rows;          // of the largest tile
     int64 taps;
+    int64 runs = 0;   // in which a tap row's (tap, channel) pairs are taken; or 0
+    int64 steps;      // of a tile and panel: taps, or such runs
     bool in_place;    // x is read where it lies
     int64 pass[4];    // extents of a pass
     int64 grad_items; // elements of its packed gradient
@@ -121,7 +124,7 @@ struct WeightBlocking {
           panels(ceil_div(problem.k / problem.groups, width)),
           channels(problem.c / problem.groups),
           tiles(ceil_div(channels, tile_rows(problem, isa))),
-          rows(ceil_div(channels, tiles)), taps(volume(problem.kernel)),
+          rows(ceil_div(channels, tiles)), taps(volume(problem.kernel)), steps(taps),
           // Pixels that lie all channels apart are a cache line each, for every tile.
           in_place(
               taps == 1 && !padded(problem) && problem.x_pitch[1] != 1 &&
@@ -131,8 +134,16 @@ struct WeightBlocking {
               problem.output[0],
               problem.output[1],
               problem.output[2]},
-          grad_items(0), band{}, piece{}, x_items(0), pair_items(rows * taps * width),
-          sum_items(0) {
+          grad_items(0), band{}, piece{}, x_items(0), pair_items(0), sum_items(0) {
+        const int64 most_rows = tile_rows(problem, isa);
+        if (problem.kernel[2] > 1 && problem.dilation[2] == 1 &&
+            8 * rows < 7 * most_rows && channels <= 2 * most_rows) {
+            tiles = 1;
+            rows = channels;
+            runs = ceil_div(pairs(), most_rows);
+            steps = problem.kernel[0] * problem.kernel[1] * runs;
+        }
+        pair_items = rows * taps * width;
         const int64 bytes = element_bytes(problem.dtype);
         const int64 filters = problem.groups * panels * width;
         shrink(pass, fitting(WEIGHT_PASS_BYTES, filters * bytes));
@@ -140,7 +151,8 @@ struct WeightBlocking {
         std::copy(pass, pass + 4, band);
         const int64 most = fitting(WEIGHT_BAND_GRAD_BYTES, filters * bytes);
         shrink(band, most);
-        while (laid_items(band) * bytes > WEIGHT_BAND_X_BYTES && volume_of(band) > 1) {
+        while (laid_items(band) * bytes > WEIGHT_BAND_X_BYTES &&
+               volume_of(band) > WEIGHT_BAND_PIXELS) {
             shrink(band, volume_of(band) - 1);
         }
         std::copy(band, band + 4, piece);
@@ -160,6 +172,13 @@ struct WeightBlocking {
     // Channels [first_row(tile), first_row(tile + 1)) are a tile's: equal shares.
     int64 first_row(int64 tile) const { return tile * channels / tiles; }
 
+    // (tap, channel) pairs of a tap row.
+    int64 pairs() const { return problem.kernel[2] * channels; }
+    // The first pair of a step of runs, counted over all tap rows.
+    int64 first_pair(int64 step) const {
+        return step / runs * pairs() + step % runs * pairs() / runs;
+    }
+
     // Vectors in a row of a panel's tiles: one where the last filters fit in it.
     int vectors_of(int64 panel) const {
         const int64 left = problem.k / problem.groups - panel * width;
@@ -167,8 +186,8 @@ struct WeightBlocking {
     }
     int64 width_of(int64 panel) const { return width / vectors * vectors_of(panel); }
 
-    // Units of work: a tap of a tile and panel.
-    int64 units() const { return problem.groups * tiles * panels * taps; }
+    // Units of work: a step of a tile and panel.
+    int64 units() const { return problem.groups * tiles * panels * steps; }
 
     // Bands in all: those of a pass end where it does.
     int64 bands() const {
@@ -185,7 +204,8 @@ struct WeightBlocking {
 
     int64 workspace_bytes() const {
         const int64 alone = sum_items == 0 ? pair_items : 0;
-        return (grad_items + sum_items + x_items + alone) *
+        const int64 turned = runs > 0 ? pair_items : 0;
+        return (grad_items + sum_items + x_items + alone + turned) *
                element_bytes(problem.dtype);
     }
 

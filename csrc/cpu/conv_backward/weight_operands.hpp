@@ -166,17 +166,18 @@ class InputBand {
         const int64(&pitch)[5] = problem.x_pitch;
         const T* from =
             sample + d * pitch[2] + h * pitch[3] + (start_[2] + begin) * pitch[4];
-        if (pitch[4] == 1) {
+        if (pitch[4] == 1 && rows > 1) {
             kernels_.transpose(
                 from, pitch[1], channels_, end - begin, to + begin * rows, rows);
             return;
         }
+        const bool alone = rows == 1 && pitch[4] == 1; // one run
         kernels_.copy_lines(
             {.from = from,
              .from_pitch = pitch[4],
-             .from_step = pitch[1],
-             .lines = end - begin,
-             .count = channels_,
+             .from_step = alone ? 1 : pitch[1],
+             .lines = alone ? 1 : end - begin,
+             .count = alone ? end - begin : channels_,
              .to = to + begin * rows,
              .to_pitch = rows});
     }
