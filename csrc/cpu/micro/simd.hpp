@@ -87,5 +87,72 @@ store_partial(T* to, typename Simd<T>::Vector value, int64 count) {
 #endif
 }
 
+// The first `count` <= LANES elements.
+template <class T>
+inline __attribute__((always_inline)) typename Simd<T>::Vector
+load_first(const T* from, int64 count) {
+    if (count == Simd<T>::LANES) {
+        return *reinterpret_cast<const typename Simd<T>::Unaligned*>(from);
+    }
+    return load_partial(from, count);
+}
+
+template <class T>
+inline __attribute__((always_inline)) void
+store_first(T* to, typename Simd<T>::Vector value, int64 count) {
+    if (count == Simd<T>::LANES) {
+        *reinterpret_cast<typename Simd<T>::Unaligned*>(to) = value;
+    } else {
+        store_partial(to, value, count);
+    }
+}
+
+// Masks of ones below: GCC 12 takes the unmasked intrinsics' undefined lanes for its own
+// mistake and warns.
+
+// The two halves of a vector, in double.
+struct Widened {
+    Simd<double>::Vector half[2];
+};
+
+inline __attribute__((always_inline)) Widened widen(Simd<float>::Vector x) {
+#if defined(__AVX512F__)
+    return {
+        _mm512_maskz_cvtps_pd(0xFF, _mm512_maskz_extractf32x8_ps(0xFF, x, 0)),
+        _mm512_maskz_cvtps_pd(0xFF, _mm512_maskz_extractf32x8_ps(0xFF, x, 1))};
+#elif defined(__AVX2__)
+    return {
+        _mm256_cvtps_pd(_mm256_castps256_ps128(x)),
+        _mm256_cvtps_pd(_mm256_extractf128_ps(x, 1))};
+#else
+    Widened wide;
+    for (int lane = 0; lane < Simd<float>::LANES; ++lane) {
+        wide.half[lane / Simd<double>::LANES][lane % Simd<double>::LANES] = x[lane];
+    }
+    return wide;
+#endif
+}
+
+inline __attribute__((always_inline)) Simd<float>::Vector narrow(const Widened& wide) {
+#if defined(__AVX512F__)
+    return _mm512_insertf32x8(
+        _mm512_castps256_ps512(_mm512_maskz_cvtpd_ps(0xFF, wide.half[0])),
+        _mm512_maskz_cvtpd_ps(0xFF, wide.half[1]),
+        1);
+#elif defined(__AVX2__)
+    return _mm256_insertf128_ps(
+        _mm256_castps128_ps256(_mm256_cvtpd_ps(wide.half[0])),
+        _mm256_cvtpd_ps(wide.half[1]),
+        1);
+#else
+    Simd<float>::Vector x;
+    for (int lane = 0; lane < Simd<float>::LANES; ++lane) {
+        x[lane] = static_cast<float>(
+            wide.half[lane / Simd<double>::LANES][lane % Simd<double>::LANES]);
+    }
+    return x;
+#endif
+}
+
 } // namespace
 } // namespace pyconv::PYCONV_ISA

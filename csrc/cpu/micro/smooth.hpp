@@ -180,15 +180,10 @@ gelu_of(Simd<double>::Vector x) {
 
 inline __attribute__((always_inline)) Simd<float>::Vector
 gelu_of(Simd<float>::Vector x) {
-    typedef float Half __attribute__((vector_size(PYCONV_VECTOR_BYTES / 2)));
-    Half halves[2];
-    __builtin_memcpy(halves, &x, sizeof(x));
-    for (Half& half : halves) {
-        const auto wide = __builtin_convertvector(half, Simd<double>::Vector);
-        half = __builtin_convertvector(gelu<ShortTail>(wide), Half);
-    }
-    __builtin_memcpy(&x, halves, sizeof(x));
-    return x;
+    Widened wide = widen(x);
+    wide.half[0] = gelu<ShortTail>(wide.half[0]);
+    wide.half[1] = gelu<ShortTail>(wide.half[1]);
+    return narrow(wide);
 }
 
 // One body, never inlined: the same bits wherever a value is finished.

@@ -15,26 +15,13 @@
 namespace pyconv::PYCONV_ISA {
 namespace {
 
-template <class T>
-inline __attribute__((always_inline)) typename Simd<T>::Vector
-load_partial_or_whole(const T* from, int64 count) {
-    if (count == Simd<T>::LANES) {
-        return *reinterpret_cast<const typename Simd<T>::Unaligned*>(from);
-    }
-    return load_partial(from, count);
-}
-
 // Activates a line and writes it. Lanes past `count` hold whatever they hold.
 template <class T>
 inline __attribute__((always_inline)) void
 finish(int64 activation, typename Simd<T>::Vector value, T* y, int64 count) {
     value = activation <= ACT_LEAKY_RELU ? activate_cheap<T>(activation, value)
                                          : activate_smooth<T>(activation, value);
-    if (count == Simd<T>::LANES) {
-        *reinterpret_cast<typename Simd<T>::Unaligned*>(y) = value;
-    } else {
-        store_partial(y, value, count);
-    }
+    store_first(y, value, count);
 }
 
 // Columns side by side: every row is one run.
@@ -45,17 +32,16 @@ void store_rows(const StoreTile<T>& tile) {
     for (int64 j = 0; j < tile.columns; j += LANES) {
         const int64 columns = tile.columns - j < LANES ? tile.columns - j : LANES;
         const Vector per_column = tile.bias != nullptr && !tile.bias_per_row
-                                      ? load_partial_or_whole(tile.bias + j, columns)
+                                      ? load_first(tile.bias + j, columns)
                                       : Vector{};
         for (int64 i = 0; i < tile.rows; ++i) {
-            Vector value =
-                load_partial_or_whole(tile.acc + i * tile.acc_pitch + j, columns);
+            Vector value = load_first(tile.acc + i * tile.acc_pitch + j, columns);
             const int64 at = tile.row_offset[i] + j;
             if (tile.bias != nullptr) {
                 value += tile.bias_per_row ? tile.bias[i] - Vector{} : per_column;
             }
             if (tile.residual != nullptr) {
-                value += load_partial_or_whole(tile.residual + at, columns);
+                value += load_first(tile.residual + at, columns);
             }
             finish(tile.activation, value, tile.y + at, columns);
         }
@@ -75,7 +61,7 @@ void store_columns(const StoreTile<T>& tile) {
             Vector block[LANES]{};
             for (int64 k = 0; k < rows; ++k) {
                 const T* acc = tile.acc + (i + k) * tile.acc_pitch + j;
-                block[k] = load_partial_or_whole(acc, columns);
+                block[k] = load_first(acc, columns);
             }
             transpose_block(block);
             for (int64 k = 0; k < columns; ++k) {
@@ -83,13 +69,13 @@ void store_columns(const StoreTile<T>& tile) {
                 Vector value = block[k];
                 if (tile.bias != nullptr) {
                     if (tile.bias_per_row) {
-                        value += load_partial_or_whole(tile.bias + i, rows);
+                        value += load_first(tile.bias + i, rows);
                     } else {
                         value += tile.bias[j + k];
                     }
                 }
                 if (tile.residual != nullptr) {
-                    value += load_partial_or_whole(tile.residual + at, rows);
+                    value += load_first(tile.residual + at, rows);
                 }
                 finish(tile.activation, value, tile.y + at, rows);
             }
