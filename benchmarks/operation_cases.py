@@ -106,6 +106,23 @@ def pools() -> Iterator[Case]:
                     ),
                     ("LpPool", {**onnx, "p": 2}),
                 )
+                # PyTorch takes powers of x itself: NaN below 0.
+                positive = np.random.default_rng(2).standard_normal(shape) ** 2
+                for norm in (3, 2.7):
+                    yield Case(
+                        "norm",
+                        f"L{norm} {name}",
+                        (),
+                        partial(pc.lp_pool2d, norm_type=norm, kernel_size=k, stride=s),
+                        partial(
+                            functional.lp_pool2d,
+                            norm_type=float(norm),
+                            kernel_size=k,
+                            stride=s,
+                        ),
+                        ("LpPool", {**onnx, "p": norm}) if norm == 3 else None,
+                        given=(positive.astype(np.float32),),
+                    )
             yield from pool_gradients(name, shape, k, s, p)
         for shape, size in (
             ((n, 256, 14, 14), 6),

@@ -16,6 +16,7 @@ import pytest
 
 import pyconv as pc
 from tests.cases import FLOAT_ISAS, Array, in_order
+from tests.precision import every_exponent, needs_longdouble, units
 
 SMOOTH = ("sigmoid", "tanh", "gelu", "silu")
 # What csrc/cpu/micro/smooth.hpp states, in units in the last place.
@@ -39,18 +40,6 @@ def activated(values: Array, activation: str, algorithm: str = "direct") -> Arra
     x = values.reshape(1, 1, 1, -1)
     y = pc.conv2d(x, one, activation=activation, algorithm=algorithm)
     return np.asarray(y).reshape(-1)
-
-
-def every_exponent(dtype: Any, each: int) -> Array:
-    """Both signs, every exponent, `each` random mantissas: subnormals and NaNs too."""
-    info = np.finfo(dtype)
-    bits = np.uint32 if dtype is np.float32 else np.uint64
-    exponents = np.arange(2 * 2**info.iexp, dtype=bits) << bits(info.nmant)
-    random = np.random.default_rng(7).integers(
-        0, 2**info.nmant, (len(exponents), each), dtype=bits
-    )
-    random[:, :2] = 0, 2**info.nmant - 1
-    return (exponents[:, None] | random).reshape(-1).view(dtype)
 
 
 def swept(dtype: Any) -> Array:
@@ -97,18 +86,7 @@ def truth_of(values: Array, activation: str) -> Array:
         return results[activation]()
 
 
-def units(y: Array, truth: Array) -> Array:
-    """Errors in units in the last place of y's type."""
-    info = np.finfo(y.dtype)
-    _, exponent = np.frexp(truth)
-    exponent = np.where(truth == 0, info.minexp, exponent - 1)
-    last = np.maximum(exponent, info.minexp) - info.nmant
-    return np.abs(y - truth) / np.ldexp(np.longdouble(1), last)
-
-
-@pytest.mark.skipif(
-    np.finfo(np.longdouble).nmant < 63, reason="longdouble is no wider than float64"
-)
+@needs_longdouble
 @each_isa
 @each_dtype
 def test_stated_accuracy(dtype: Any, name: str, isa: Callable[[str], None]) -> None:

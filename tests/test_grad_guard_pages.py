@@ -107,8 +107,8 @@ def _max(x: Array, g: Array, index: Array, algorithm: str, order: str, at: str) 
 
 @pytest.mark.parametrize("at", ENDS)
 @pytest.mark.parametrize("order", ORDERS)
-@pytest.mark.parametrize("norm", [1, 2])
-def test_norms(norm: int, order: str, at: str) -> None:
+@pytest.mark.parametrize("norm", [1, 2, 3, 2.7])
+def test_norms(norm: float, order: str, at: str) -> None:
     for count in REMAINDERS:
         for shape in ((1, count, 3, 4), (1, 2, 5, count + 2)):
             x = integers(shape, np.float32, 1)

@@ -157,4 +157,6 @@ def test_pool(pool: Any, algorithm: str, order: str, at: str) -> None:
                     if pool is pc.max_pool2d:
                         pool(guarded, 3, stride, 1, 1, False, True, algorithm=algorithm)
                     pc.adaptive_avg_pool2d(guarded, 2, algorithm=algorithm)
+                    for norm in (2, 3, 2.7):
+                        pc.lp_pool2d(guarded, norm, 2, stride, algorithm=algorithm)
                     np.testing.assert_array_equal(y, expected)

@@ -35,7 +35,7 @@ def gradient(kind: str, rank: int) -> Callable[..., Any]:
 def tried(
     call: Callable[..., Any], algorithm: str, *args: Any, **options: Any
 ) -> Array | None:
-    """The result, or None where direct refuses a memory order or a norm."""
+    """The result, or None where direct refuses a memory order."""
     try:
         result: Array = call(*args, algorithm=algorithm, **options)
     except pc.UnsupportedAlgorithm:

@@ -264,6 +264,13 @@ struct IndexedRows {
     int64 n;
 };
 
+// The exponent high + low of a power, high of at most 41 bits.
+struct Exponent {
+    double high;
+    double low;
+    int64 halves; // where it is a few times 1/2: how many. 0: any exponent
+};
+
 template <class T>
 struct Kernels {
     int lanes;
@@ -288,6 +295,13 @@ struct Kernels {
     // out[i] = the sum over j of rows[j][i] * weights[j]. count >= 1.
     void (*reduce_weighted)(
         const T* const* rows, const T* weights, int64 count, T* out, int64 n);
+    // out[i] = the sum over j of |rows[j][i]|^exponent. count >= 1.
+    void (*reduce_powers)(
+        const T* const* rows, int64 count, const Exponent&, T* out, int64 n);
+    void (*powers)(T* y, const Exponent&, int64 n); // y = |y|^exponent
+    // dx[i] += grad[i] (|x[i]| / y[i])^exponent sign(x[i]), nothing where y[i] is 0
+    void (*add_shares)(
+        const T* grad, const T* y, const T* x, const Exponent&, T* dx, int64 n);
     // phases[f][i] = row[i * step + f] for all i * step + f < n
     void (*deinterleave)(const T* row, int64 n, int64 step, T* const* phases);
     // row[i * step + f] = phases[f][i] for all i * step + f < n

@@ -15,6 +15,7 @@
 #include "cpu/micro/plane_tile.hpp"
 #include "cpu/micro/pool_grad_row.hpp"
 #include "cpu/micro/pool_row.hpp"
+#include "cpu/micro/power.hpp"
 #include "cpu/micro/spread_lanes.hpp"
 #include "cpu/micro/store_tile.hpp"
 #include "cpu/micro/transpose.hpp"
@@ -128,6 +129,9 @@ void fill(Kernels<T>& kernels) {
     kernels.reduce[REDUCE_ABSOLUTES] = reduce_rows<T, REDUCE_ABSOLUTES>;
     kernels.reduce[REDUCE_SQUARES] = reduce_rows<T, REDUCE_SQUARES>;
     kernels.reduce_indexed = reduce_indexed<T>;
+    kernels.reduce_powers = reduce_powers<T>;
+    kernels.powers = powers<T>;
+    kernels.add_shares = add_shares<T>;
     kernels.reduce_weighted = reduce_weighted<T>;
     kernels.interleave = interleave<T>;
     kernels.multiply = multiply<T>;

@@ -1,4 +1,4 @@
-// exp of numbers up to 0, as what remains to be multiplied: two powers of two, 1 + p.
+// Powers, as what remains to be multiplied: two powers of two and 1 + p.
 //
 // The idea: y = k ln 2 + r with |r| <= ln 2 / 2 and integer k, the multiple of ln 2
 // taken off in two pieces, the first of so few bits that k times it is exact (Cody and
@@ -104,7 +104,7 @@ from_bits(typename Simd<T>::Bits bits) {
     return reinterpret_cast<typename Simd<T>::Vector>(bits);
 }
 
-// exp(y) = (1 + p) * first * second
+// (1 + p) * first * second
 template <class T>
 struct Power {
     typename Simd<T>::Vector p;
@@ -112,27 +112,41 @@ struct Power {
     typename Simd<T>::Vector second;
 };
 
+// Added to a number, it leaves the nearest integer k as k + 2 (BIAS + 1), which is
+// positive, in the last bits.
+template <class T>
+inline constexpr T SHIFT = Format<T>::INTEGERS + 2 * (Format<T>::BIAS + 1);
+
+// 2^k exp(r), `shifted` being SHIFT + k, |k| < 1.6 (BIAS + 1), |r| < ln 2 / 2. A NaN in
+// r gives p = NaN.
+template <class Fit>
+inline __attribute__((always_inline)) Power<typename Fit::Element> power_of_two(
+    typename Simd<typename Fit::Element>::Vector shifted,
+    typename Simd<typename Fit::Element>::Vector r) {
+    using T = typename Fit::Element;
+    using Vector = typename Simd<T>::Vector;
+    using Bits = typename Simd<T>::Bits;
+    const Bits biased =
+        bits_of<T>(shifted) - bits_of<T>(Vector{} + Format<T>::INTEGERS);
+    const Bits half = biased >> 1;
+    return {
+        r + r * r * polynomial(Fit::TERMS, r),
+        from_bits<T>((half - 1) << Format<T>::MANTISSA),
+        from_bits<T>((biased - half - 1) << Format<T>::MANTISSA)};
+}
+
 // exp(high + low), |low| tiny beside 1; high between 0 and -1.6 times the logarithm of
-// the largest number. A NaN gives p = NaN.
+// the largest number.
 template <class Fit>
 inline __attribute__((always_inline)) Power<typename Fit::Element> power_of_e(
     typename Simd<typename Fit::Element>::Vector high,
     typename Simd<typename Fit::Element>::Vector low) {
     using T = typename Fit::Element;
     using Vector = typename Simd<T>::Vector;
-    using Bits = typename Simd<T>::Bits;
-    // k + 2 (BIAS + 1), a positive number, in the last bits of `shifted`.
-    constexpr T SHIFT = Format<T>::INTEGERS + 2 * (Format<T>::BIAS + 1);
-    const Vector shifted = high * T(1.4426950408889634) + SHIFT;
-    const Vector k = shifted - SHIFT;
-    const Bits biased =
-        bits_of<T>(shifted) - bits_of<T>(Vector{} + Format<T>::INTEGERS);
-    const Bits half = biased >> 1;
-    const Vector r = (high - k * Format<T>::LN2_HIGH) - k * Format<T>::LN2_LOW + low;
-    return {
-        r + r * r * polynomial(Fit::TERMS, r),
-        from_bits<T>((half - 1) << Format<T>::MANTISSA),
-        from_bits<T>((biased - half - 1) << Format<T>::MANTISSA)};
+    const Vector shifted = high * T(1.4426950408889634) + SHIFT<T>;
+    const Vector k = shifted - SHIFT<T>;
+    return power_of_two<Fit>(
+        shifted, (high - k * Format<T>::LN2_HIGH) - k * Format<T>::LN2_LOW + low);
 }
 
 } // namespace

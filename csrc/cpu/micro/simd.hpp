@@ -107,8 +107,8 @@ store_first(T* to, typename Simd<T>::Vector value, int64 count) {
     }
 }
 
-// Masks of ones below: GCC 12 takes the unmasked intrinsics' undefined lanes for its own
-// mistake and warns.
+// Masks of ones below: GCC 12 takes the unmasked intrinsics' undefined lanes for its
+// own mistake and warns.
 
 // The two halves of a vector, in double.
 struct Widened {
@@ -149,6 +149,33 @@ inline __attribute__((always_inline)) Simd<float>::Vector narrow(const Widened& 
     for (int lane = 0; lane < Simd<float>::LANES; ++lane) {
         x[lane] = static_cast<float>(
             wide.half[lane / Simd<double>::LANES][lane % Simd<double>::LANES]);
+    }
+    return x;
+#endif
+}
+
+template <class T>
+inline __attribute__((always_inline)) typename Simd<T>::Vector
+square_root(typename Simd<T>::Vector x) {
+#if defined(__AVX512F__)
+    if constexpr (sizeof(T) == 4) {
+        return _mm512_maskz_sqrt_ps(0xFFFF, x);
+    } else {
+        return _mm512_maskz_sqrt_pd(0xFF, x);
+    }
+#elif defined(__AVX2__)
+    if constexpr (sizeof(T) == 4) {
+        return _mm256_sqrt_ps(x);
+    } else {
+        return _mm256_sqrt_pd(x);
+    }
+#else
+    for (int lane = 0; lane < Simd<T>::LANES; ++lane) {
+        if constexpr (sizeof(T) == 4) {
+            x[lane] = __builtin_sqrtf(x[lane]);
+        } else {
+            x[lane] = __builtin_sqrt(x[lane]);
+        }
     }
     return x;
 #endif

@@ -204,12 +204,6 @@ void run(const PoolPlan& plan, const PoolTensors& tensors) {
 }
 
 std::string supports(const PoolProblem& problem) {
-    if (problem.kind == POOL_LP) {
-        const double norm = norm_of(problem);
-        if (norm != 1.0 && norm != 2.0) {
-            return "it knows the norms 1 and 2 only";
-        }
-    }
     // The lanes of an index are as wide as the values.
     if (problem.return_indices != 0 && problem.dtype == FLOAT32 &&
         volume(problem.input) > std::numeric_limits<int>::max()) {
@@ -231,6 +225,18 @@ double steps_of(const PoolProblem& problem) {
     return outputs * (shrink * rows + columns);
 }
 
+// Of a vector's powers going down, and roots; the norms 1 and 2 have neither.
+double power_cycles(const PoolProblem& problem) {
+    if (!takes_powers(problem)) {
+        return 0.0;
+    }
+    const double outputs = pool_outputs(problem);
+    const double terms =
+        steps_of(problem) - outputs * static_cast<double>(problem.kernel[2]);
+    const bool multiplied = exponent_of(norm_of(problem)).halves != 0;
+    return (multiplied ? 4.0 : POWER_CYCLES) * terms + POWER_CYCLES * outputs;
+}
+
 double cost_us(const PoolProblem& problem, const IsaTable& isa, const Machine& host) {
     const double lanes = lanes_of(problem, isa);
     // A load and a compare or an add a vector; a row costs its windows' arithmetic.
@@ -242,7 +248,8 @@ double cost_us(const PoolProblem& problem, const IsaTable& isa, const Machine& h
     const double row_cycles =
         form == PoolForm::ROWS ? 60.0 : 500.0 / static_cast<double>(problem.c);
     const double step_cycles = problem.return_indices != 0 ? 4.0 : 1.5;
-    const double cycles = step_cycles * steps_of(problem) / lanes + rows * row_cycles +
+    const double cycles = step_cycles * steps_of(problem) / lanes +
+                          power_cycles(problem) / lanes + rows * row_cycles +
                           (copied ? 2.0 * steps_of(problem) : 0.0) + 200.0;
     return pool_us(problem, cycles, host);
 }

@@ -3,8 +3,10 @@
 // The idea: a mean's gradient is a pooling seen from below. The output rows whose
 // windows hold a line of x are added up, each with its weight, and of that the columns;
 // both are sums of whole rows, with channels in the lanes (lane_spread.hpp) or pixels
-// (row_spread.hpp). A norm's is the same with grad / y going in and x multiplied at the
-// end. A maximum's goes where its indices point (scatter.hpp).
+// (row_spread.hpp). The norm 2's is the same with grad / y going in and x multiplied at
+// the end; of any other norm but 1 each element asks each of its windows for its share,
+// (|x| / y)^(p - 1), whose parts alone could leave the range of numbers. A maximum's
+// goes where its indices point (scatter.hpp).
 #include "core/memory.hpp"
 #include "core/threads.hpp"
 #include "cpu/algorithm.hpp"
@@ -240,12 +242,6 @@ std::string supports(const PoolProblem& problem) {
     if (by_indices(problem)) {
         return "";
     }
-    if (problem.kind == POOL_LP) {
-        const double norm = norm_of(problem);
-        if (norm != 1.0 && norm != 2.0) {
-            return "it knows the norms 1 and 2 only";
-        }
-    }
     const bool along = (problem.x_pitch[4] == 1 || problem.input[2] == 1) &&
                        (problem.y_pitch[4] == 1 || problem.output[2] == 1);
     if (pool_channels_last(problem)) {
@@ -282,7 +278,9 @@ double cost_us(const PoolProblem& problem, const IsaTable& isa, const Machine& h
         return pool_us(problem, 3.0 * pool_outputs(problem) + 200.0, host);
     }
     const double lanes = lanes_of(problem, isa);
-    return pool_us(problem, 2.0 * steps_of(problem) / lanes + 500.0, host);
+    const bool multiplied = exponent_of(norm_of(problem) - 1.0).halves != 0;
+    const double step = !takes_powers(problem) ? 2.0 : multiplied ? 20.0 : POWER_CYCLES;
+    return pool_us(problem, step * steps_of(problem) / lanes + 500.0, host);
 }
 
 Movement movement(const PoolProblem& problem, const IsaTable&, const Machine&) {

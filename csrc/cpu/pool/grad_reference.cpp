@@ -115,8 +115,9 @@ double steps_of(const PoolProblem& problem) {
 }
 
 double cost_us(const PoolProblem& problem, const IsaTable&, const Machine& host) {
+    const double step = takes_powers(problem) ? 6.0 + POWER_CYCLES : 6.0;
     return pool_us(
-        problem, 6.0 * steps_of(problem) + 40.0 * pool_outputs(problem), host);
+        problem, step * steps_of(problem) + 40.0 * pool_outputs(problem), host);
 }
 
 Movement movement(const PoolProblem& problem, const IsaTable&, const Machine&) {

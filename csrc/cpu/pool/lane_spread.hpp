@@ -1,7 +1,8 @@
 // Channels in the lanes: one line of dx of an image whose channels are neighbours.
 //
 // First the output rows whose windows hold the line are added up, each with its weight,
-// then of that, for every pixel, the columns whose windows hold it.
+// then of that, for every pixel, the columns whose windows hold it. A norm that takes
+// powers adds window by window, in the order of the outputs.
 #pragma once
 
 #include "cpu/isa/registry.hpp"
@@ -23,7 +24,9 @@ class LaneSpread {
         rows_ = frame.take<const T*>(std::max(rows, columns));
         weights_ = frame.take<T>(rows);
         line_ = frame.take<T>(problem_.output[2] * channels);
-        if (problem_.kind == POOL_LP) {
+        if (takes_powers(problem_)) {
+            exponent_ = exponent_of(norm_of(problem_) - 1.0);
+        } else if (problem_.kind == POOL_LP) {
             scaled_ = frame.take<T>(rows * problem_.output[2] * channels);
         }
     }
@@ -39,6 +42,9 @@ class LaneSpread {
         int64 h,
         T* dx,
         int64 step) {
+        if (takes_powers(problem_)) {
+            return share(grad, x, y, from, d, h, dx, step);
+        }
         const int64 length = problem_.output[2] * channels_;
         int64 count = 0;
         for (const int64* m = depth_.begin(d); m != depth_.end(d); ++m) {
@@ -75,6 +81,30 @@ class LaneSpread {
     }
 
   private:
+    void share(
+        const T* grad,
+        const T* x,
+        const T* y,
+        const LanePitches& from,
+        int64 d,
+        int64 h,
+        T* dx,
+        int64 step) const {
+        for (int64 w = 0; w < problem_.input[2]; ++w, x += step, dx += step) {
+            std::fill(dx, dx + channels_, T(0));
+            for (const int64* m = depth_.begin(d); m != depth_.end(d); ++m) {
+                for (const int64* p = height_.begin(h); p != height_.end(h); ++p) {
+                    const int64 row = *m * from.depth + *p * from.row;
+                    for (const int64* q = width_.begin(w); q != width_.end(w); ++q) {
+                        const int64 at = row + *q * from.pixel;
+                        kernels_.add_shares(
+                            grad + at, y + at, x, exponent_, dx, channels_);
+                    }
+                }
+            }
+        }
+    }
+
     // grad / y for the norm 2, grad for the norm 1.
     void scale(const T* grad, const T* y, int64 step, T* to) const {
         for (int64 q = 0; q < problem_.output[2]; ++q, to += channels_) {
@@ -130,6 +160,7 @@ class LaneSpread {
     T* weights_ = nullptr;
     T* line_ = nullptr;
     T* scaled_ = nullptr;
+    Exponent exponent_{};
 };
 
 } // namespace pyconv

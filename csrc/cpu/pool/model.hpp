@@ -10,6 +10,9 @@ namespace pyconv {
 
 inline constexpr double POOL_GHZ = 3.5; // nominal, as in conv/model.hpp
 
+// Of one power that is no product, be it of a vector or the C library's.
+inline constexpr double POWER_CYCLES = 50.0;
+
 inline double pool_outputs(const PoolProblem& problem) {
     return static_cast<double>(problem.n) * static_cast<double>(problem.c) *
            static_cast<double>(volume(problem.output));

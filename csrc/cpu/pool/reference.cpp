@@ -129,8 +129,12 @@ double steps_of(const PoolProblem& problem) {
 
 double cost_us(const PoolProblem& problem, const IsaTable&, const Machine& host) {
     // A comparison or addition waits for the last one; each window is found anew.
+    const double powers =
+        takes_powers(problem) ? steps_of(problem) + pool_outputs(problem) : 0.0;
     return pool_us(
-        problem, 4.0 * steps_of(problem) + 40.0 * pool_outputs(problem), host);
+        problem,
+        4.0 * steps_of(problem) + 40.0 * pool_outputs(problem) + POWER_CYCLES * powers,
+        host);
 }
 
 Movement movement(const PoolProblem& problem, const IsaTable&, const Machine&) {

@@ -2,7 +2,8 @@
 //
 // The output rows whose windows hold the line are added up, each with its weight.
 // Pixels `stride` apart get from neighbouring outputs, by the same taps: each such
-// phase is one sum of shifted rows, and the phases are interleaved into the line.
+// phase is one sum of shifted rows, and the phases are interleaved into the line. A
+// norm that takes powers adds window by window, in the order of the outputs.
 #pragma once
 
 #include "cpu/isa/registry.hpp"
@@ -27,7 +28,7 @@ class RowSpread {
             depth_.most(problem_.input[0]) * height_.most(problem_.input[1]);
         rows_ = frame.take<const T*>(rows);
         weights_ = frame.take<T>(rows);
-        if (problem_.kind == POOL_LP) {
+        if (problem_.kind == POOL_LP && !takes_powers(problem_)) {
             scaled_ = frame.take<T>(rows * outputs);
         }
         // Zeros on either side, as far as taps shift.
@@ -35,10 +36,21 @@ class RowSpread {
         const int64 before = span / stride + 1;
         const int64 last = (problem_.input[2] - 1 + problem_.pad_before[2]) / stride;
         const int64 after = std::max<int64>(last - (outputs - 1), 0) + 1;
-        T* memory = frame.take<T>(before + outputs + after);
-        std::fill(memory, memory + before + outputs + after, T(0));
-        line_ = memory + before;
+        const auto padded = [&] {
+            T* memory = frame.take<T>(before + outputs + after);
+            std::fill(memory, memory + before + outputs + after, T(0));
+            return memory + before;
+        };
+        line_ = padded();
         list_taps(frame);
+        if (takes_powers(problem_)) {
+            exponent_ = exponent_of(norm_of(problem_) - 1.0);
+            norms_ = padded();
+            x_phases_ = frame.take<T*>(stride);
+            for (int64 phase = 0; phase < stride; ++phase) {
+                x_phases_[phase] = frame.take<T>(ceil_div(problem_.input[2], stride));
+            }
+        }
     }
 
     // Line (d, h) of plane (n, c).
@@ -49,6 +61,9 @@ class RowSpread {
         const int64 outputs = problem_.output[2];
         const int64 width = problem_.input[2];
         T* dx = dx_ + to;
+        if (takes_powers(problem_)) {
+            return share(x_ + to, from, d, h, dx);
+        }
         int64 count = 0;
         for (const int64* m = depth_.begin(d); m != depth_.end(d); ++m) {
             for (const int64* p = height_.begin(h); p != height_.end(h); ++p) {
@@ -83,6 +98,48 @@ class RowSpread {
     }
 
   private:
+    // A norm of 0, as there is on either side, shares nothing.
+    void share(const T* x, int64 from, int64 d, int64 h, T* dx) {
+        const int64 outputs = problem_.output[2];
+        const int64 stride = problem_.stride[2];
+        const int64 width = problem_.input[2];
+        kernels_.deinterleave(x, width, stride, x_phases_);
+        for (int64 phase = 0; phase < stride; ++phase) {
+            std::fill(phases_[phase], phases_[phase] + phase_length(phase), T(0));
+        }
+        for (const int64* m = depth_.begin(d); m != depth_.end(d); ++m) {
+            for (const int64* p = height_.begin(h); p != height_.end(h); ++p) {
+                const int64 at =
+                    from + *m * problem_.y_pitch[2] + *p * problem_.y_pitch[3];
+                std::copy(grad_ + at, grad_ + at + outputs, line_);
+                std::copy(y_ + at, y_ + at + outputs, norms_);
+                for (int64 phase = 0; phase < stride; ++phase) {
+                    share_row(phase);
+                }
+            }
+        }
+        kernels_.interleave(phases_, stride, dx, width);
+    }
+
+    void share_row(int64 phase) {
+        const T* const* taps = taps_ + phase * problem_.kernel[2];
+        for (int64 tap = 0; tap < counts_[phase]; ++tap) {
+            kernels_.add_shares(
+                taps[tap],
+                norms_ + (taps[tap] - line_),
+                x_phases_[phase],
+                exponent_,
+                phases_[phase],
+                phase_length(phase));
+        }
+    }
+
+    // Pixels of the line.
+    int64 phase_length(int64 phase) const {
+        const int64 stride = problem_.stride[2];
+        return std::max<int64>(problem_.input[2] - phase + stride - 1, 0) / stride;
+    }
+
     // Pixels w = j stride + phase get from outputs j + shift, one shift for each tap s
     // with phase + padding - s dilation a whole number of strides.
     void list_taps(ScratchFrame& frame) {
@@ -111,13 +168,12 @@ class RowSpread {
         const int64 stride = problem_.stride[2];
         const int64 width = problem_.input[2];
         for (int64 phase = 0; phase < std::min(stride, width); ++phase) {
-            const int64 length = (width - phase + stride - 1) / stride;
             if (counts_[phase] > 0) {
                 kernels_.reduce[REDUCE_SUM](
                     taps_ + phase * problem_.kernel[2],
                     counts_[phase],
                     stride == 1 ? dx : phases_[phase],
-                    length);
+                    phase_length(phase));
             }
         }
         if (stride > 1) {
@@ -141,6 +197,9 @@ class RowSpread {
     const T** taps_ = nullptr; // of each phase: a row of outputs for every tap
     int64* counts_ = nullptr;
     T** phases_ = nullptr;
+    T* norms_ = nullptr; // a row of y, padded as the line is
+    T** x_phases_ = nullptr;
+    Exponent exponent_{};
 };
 
 } // namespace pyconv
