@@ -171,6 +171,23 @@ def test_subnormals_are_kept(algorithm: str) -> None:
         assert (negative == -tiny).all()
 
 
+@each_algorithm
+def test_sums_of_minus_zero_are_zero(algorithm: str) -> None:
+    for dtype in DTYPES:
+        for shape in ((1, 3, 4, 4), (1, 40, 9, 9), (1, 3, 20, 70), (1, 1, 7, 7)):
+            x = np.full(shape, -0.0, dtype)
+            for order in ORDERS:
+                view = in_order(x, order)
+                for kernel, stride, padding in ((2, 2, 0), (3, 2, 1), (1, 1, 0)):
+                    mean = pc.avg_pool2d(
+                        view, kernel, stride, padding, algorithm=algorithm
+                    )
+                    assert not np.signbit(mean).any()
+                mean = pc.adaptive_avg_pool2d(view, 3, algorithm=algorithm)
+                assert not np.signbit(mean).any()
+                assert not np.signbit(pc.global_avg_pool(view)).any()
+
+
 @each_case
 @each_algorithm
 def test_threads_and_batch_change_no_bit(

@@ -289,7 +289,8 @@ struct Kernels {
     PlaneKernels<T> row_tile;    // rows are output rows, out_pitch apart in x
     PlaneKernels<T> slide_tile;  // the same where out_pitch is row_pitch
     void (*spread_lanes)(const SpreadLanes<T>&);
-    // out[i] = the reduction over j of rows[j][i]; NaN wins a maximum. count >= 1.
+    // out[i] = the reduction over j of rows[j][i]; NaN wins a maximum, and a sum of
+    // nothing but -0 is 0. count >= 1.
     void (*reduce[REDUCTIONS])(const T* const* rows, int64 count, T* out, int64 n);
     void (*reduce_indexed)(const IndexedRows<T>&);
     // out[i] = the sum over j of rows[j][i] * weights[j]. count >= 1.

@@ -24,6 +24,8 @@ inline __attribute__((always_inline)) V begun(const V& value) {
         return absolute(value);
     } else if constexpr (REDUCTION == REDUCE_SQUARES) {
         return value * value;
+    } else if constexpr (REDUCTION == REDUCE_SUM) {
+        return value + V{}; // a sum of nothing but -0 is 0, however it is taken
     } else {
         return value;
     }
