@@ -277,3 +277,54 @@ def test_torch_is_there_when_promised() -> None:
     if not os.environ.get("PYCONV_TEST_TORCH"):
         pytest.skip("PYCONV_TEST_TORCH is not set: PyTorch is optional here")
     assert importlib.util.find_spec("torch") is not None
+
+
+@pytest.mark.parametrize("name", _core.isa_names())
+def test_rows_of_every_width(name: str, isa: Callable[[str], None]) -> None:
+    """One vector, two, and many blocks of outputs; padding and NaN on every lane."""
+    isa(name)
+    windows = (
+        # kernel, stride, padding, dilation
+        (2, 2, 0, 1),
+        (3, 2, 1, 1),
+        (3, 1, 1, 1),
+        (2, 1, 1, 2),
+        (3, 3, 1, 2),
+        (5, 1, 2, 1),
+        (4, 5, 2, 3),
+        (7, 2, 3, 2),
+    )
+    for width in (*range(5, 40), 63, 64, 65, 100, 129):
+        x = integers((2, 2, 6, width), np.float32, width)
+        x[1, 1, 3, width // 2] = np.nan
+        x[0, 1, :, -1] = -np.inf
+        for dtype in DTYPES:
+            first = x.astype(dtype)
+            last = in_order(first, "last")
+            for kernel, stride, padding, dilation in windows:
+                sizes = ((2, kernel), (2, stride), (1, padding), (2, dilation))
+                if width + 2 * padding < dilation * (kernel - 1) + 1:
+                    continue
+                y, where = pc.max_pool2d(
+                    first, *sizes, return_indices=True, algorithm="reference"
+                )
+                again = pc.max_pool2d(
+                    first, *sizes, return_indices=True, algorithm="direct"
+                )
+                np.testing.assert_array_equal(again[0], y)
+                np.testing.assert_array_equal(again[1], where)
+                value = pc.max_pool2d(first, *sizes, algorithm="direct")
+                np.testing.assert_array_equal(value, y)
+                for rule in ({}, {"count_include_pad": False}):
+                    options = {**rule, "dilation": (2, dilation), "algorithm": "direct"}
+                    mean = pc.avg_pool2d(first * 0.1, *sizes[:3], **options)
+                    other = pc.avg_pool2d(last * 0.1, *sizes[:3], **options)
+                    np.testing.assert_array_equal(mean, other)
+                options = {
+                    "padding": sizes[2],
+                    "dilation": sizes[3],
+                    "algorithm": "direct",
+                }
+                norm = pc.lp_pool2d(first * 0.1, 2, *sizes[:2], **options)
+                other = pc.lp_pool2d(last * 0.1, 2, *sizes[:2], **options)
+                np.testing.assert_array_equal(norm, other)

@@ -34,9 +34,9 @@ struct PlaneBlocking {
     int64 block_columns; // and the stretch of each
 };
 
-// What is in a pooling's lanes: outputs of a row, or channels: the user's neighbours,
-// or turned in scratch.
-enum class PoolForm { ROWS, LANES, TURNED };
+// What is in a pooling's lanes: outputs of a row, by way of a line in scratch or picked
+// in registers, or channels: the user's neighbours, or turned in scratch.
+enum class PoolForm { ROWS, PICKED, LANES, TURNED };
 
 struct ConvPlan {
     ConvProblem problem;

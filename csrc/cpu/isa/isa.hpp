@@ -264,6 +264,50 @@ struct IndexedRows {
     int64 n;
 };
 
+// A run of outputs of a row, whose windows reach no more columns of x than two vectors
+// hold: those from `column` on, lanes [begin, end) of which lie inside the row.
+struct PickedBlock {
+    int64 output;
+    int64 outputs; // no more than lanes
+    int64 column;
+    int64 begin;
+    int64 end;
+};
+
+// A row of outputs: the rows of x in its window.
+template <class T>
+struct PickedWindow {
+    int64 x;      // the first of them: its column 0, from the plane's first element
+    int64 planes; // of rows
+    int64 rows;   // in each
+    int64 place;  // of its column 0 in the plane, as indices count
+    int64 y;
+    const T* divisors; // of the row's outputs; or null
+};
+
+// Rows of outputs of one plane. For output i of a block tap s lies in lane lanes[s][i]
+// of the block's columns. least[block][i] is the first of them inside the row, -1 where
+// there is none. Both are vectors of integers of T's size.
+template <class T>
+struct PickedRows {
+    const T* x;
+    T* y;
+    int64* indices; // y's offsets
+    const PickedWindow<T>* windows;
+    int64 count;
+    int64 together;   // windows that are done block by block; what they read stays near
+    int64 plane_step; // from a window's plane of rows to the next, in x and as indices
+    int64 row_step;   // count
+    int64 plane_place_step;
+    int64 row_place_step;
+    const PickedBlock* blocks;
+    int64 block_count;
+    const void* lanes;
+    int64 taps;
+    const void* least;
+    bool roots; // square roots of what comes out
+};
+
 // The exponent high + low of a power, high of at most 41 bits.
 struct Exponent {
     double high;
@@ -293,6 +337,8 @@ struct Kernels {
     // nothing but -0 is 0. count >= 1.
     void (*reduce[REDUCTIONS])(const T* const* rows, int64 count, T* out, int64 n);
     void (*reduce_indexed)(const IndexedRows<T>&);
+    void (*picked_rows[REDUCTIONS])(const PickedRows<T>&);
+    void (*picked_rows_indexed)(const PickedRows<T>&);
     // out[i] = the sum over j of rows[j][i] * weights[j]. count >= 1.
     void (*reduce_weighted)(
         const T* const* rows, const T* weights, int64 count, T* out, int64 n);

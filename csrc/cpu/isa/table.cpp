@@ -12,6 +12,7 @@
 #include "cpu/micro/lane_sums.hpp"
 #include "cpu/micro/lane_tile.hpp"
 #include "cpu/micro/outer_tile.hpp"
+#include "cpu/micro/picked_row.hpp"
 #include "cpu/micro/plane_tile.hpp"
 #include "cpu/micro/pool_grad_row.hpp"
 #include "cpu/micro/pool_row.hpp"
@@ -129,6 +130,11 @@ void fill(Kernels<T>& kernels) {
     kernels.reduce[REDUCE_ABSOLUTES] = reduce_rows<T, REDUCE_ABSOLUTES>;
     kernels.reduce[REDUCE_SQUARES] = reduce_rows<T, REDUCE_SQUARES>;
     kernels.reduce_indexed = reduce_indexed<T>;
+    kernels.picked_rows[REDUCE_MAX] = picked_rows<T, REDUCE_MAX>;
+    kernels.picked_rows[REDUCE_SUM] = picked_rows<T, REDUCE_SUM>;
+    kernels.picked_rows[REDUCE_ABSOLUTES] = picked_rows<T, REDUCE_ABSOLUTES>;
+    kernels.picked_rows[REDUCE_SQUARES] = picked_rows<T, REDUCE_SQUARES>;
+    kernels.picked_rows_indexed = picked_rows_indexed<T>;
     kernels.reduce_powers = reduce_powers<T>;
     kernels.powers = powers<T>;
     kernels.add_shares = add_shares<T>;

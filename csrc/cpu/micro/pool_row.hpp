@@ -17,6 +17,32 @@ inline __attribute__((always_inline)) V absolute(const V& value) {
     return (value < V{} ? -value : value) + V{}; // the sum turns -0 into 0
 }
 
+// result + next^2, rounded once where there is a fused multiply-add. Of two squares the
+// compiler would choose itself which to round, and not everywhere alike.
+template <class V>
+inline __attribute__((always_inline)) V plus_square(const V& result, const V& next) {
+#if defined(__FMA__)
+    if constexpr (sizeof(V) == sizeof(float)) {
+        return __builtin_fmaf(next, next, result);
+    } else if constexpr (sizeof(V) == sizeof(double)) {
+        return __builtin_fma(next, next, result);
+#if defined(__AVX512F__)
+    } else if constexpr (sizeof(result[0]) == sizeof(float)) {
+        return _mm512_fmadd_ps(next, next, result);
+    } else {
+        return _mm512_fmadd_pd(next, next, result);
+#else
+    } else if constexpr (sizeof(result[0]) == sizeof(float)) {
+        return _mm256_fmadd_ps(next, next, result);
+    } else {
+        return _mm256_fmadd_pd(next, next, result);
+#endif
+    }
+#else
+    return result + next * next;
+#endif
+}
+
 // What a reduction makes of its first row.
 template <Reduction REDUCTION, class V>
 inline __attribute__((always_inline)) V begun(const V& value) {
@@ -40,7 +66,7 @@ inline __attribute__((always_inline)) void take(V& result, const V& next) {
     } else if constexpr (REDUCTION == REDUCE_ABSOLUTES) {
         result += absolute(next);
     } else if constexpr (REDUCTION == REDUCE_SQUARES) {
-        result += next * next;
+        result = plus_square(result, next);
     } else {
         result += next;
     }

@@ -4,9 +4,10 @@
 // its columns. Down: the window's input rows are reduced element by element into one
 // line that stays in L1. Along: for output q the columns q * stride + s * dilation of
 // the line are reduced. Channels-last memory has channels in the lanes (lane_pool.hpp),
-// channels-first memory outputs of a row (row_pool.hpp); where its planes are small, a
-// few of them are turned channels-last in scratch, and the results back. All forms add
-// in the same order.
+// channels-first memory outputs of a row: where windows are narrow, both steps in
+// registers (picked_pool.hpp), else through the line (row_pool.hpp). Planes of one or
+// two columns of outputs, and adaptive ones, are turned channels-last in scratch where
+// they are small, and the results back. All forms add in the same order.
 #include "core/memory.hpp"
 #include "core/threads.hpp"
 #include "cpu/algorithm.hpp"
@@ -15,6 +16,7 @@
 #include "cpu/pool/lane_pool.hpp"
 #include "cpu/pool/model.hpp"
 #include "cpu/pool/parts.hpp"
+#include "cpu/pool/picked_pool.hpp"
 #include "cpu/pool/row_pool.hpp"
 
 namespace pyconv {
@@ -36,6 +38,24 @@ void run_rows(const PoolPlan& plan, const PoolTensors& tensors) {
                 plane % problem.c,
                 row / problem.output[1],
                 row % problem.output[1]);
+        }
+    });
+}
+
+template <class T>
+void run_picked(const PoolPlan& plan, const PoolTensors& tensors) {
+    const PoolProblem& problem = plan.problem;
+    const int64 rows = problem.output[0] * problem.output[1];
+    const int64 planes = problem.n * problem.c;
+    parallel_for(planes * rows, plan.parallel, [&](int64 begin, int64 end, int) {
+        ScratchFrame frame;
+        const PickedPool<T> pool(plan, tensors, frame);
+        for (int64 plane = begin / rows; plane * rows < end; ++plane) {
+            pool.pool(
+                plane / problem.c,
+                plane % problem.c,
+                std::max(begin - plane * rows, int64{0}),
+                std::min(end - plane * rows, rows));
         }
     });
 }
@@ -190,6 +210,8 @@ void run_as(const PoolPlan& plan, const PoolTensors& tensors) {
         return run_lanes<T>(plan, tensors);
     case PoolForm::TURNED:
         return run_turned<T>(plan, tensors);
+    case PoolForm::PICKED:
+        return run_picked<T>(plan, tensors);
     default:
         return run_rows<T>(plan, tensors);
     }
@@ -210,6 +232,13 @@ std::string supports(const PoolProblem& problem) {
         return "a plane has more elements than a 32-bit index counts";
     }
     return "";
+}
+
+PoolForm form_of(const PoolProblem& problem, const IsaTable& isa, const Machine& host) {
+    if (!pool_channels_last(problem) && picks(problem, lanes_of(problem, isa))) {
+        return PoolForm::PICKED;
+    }
+    return pool_form(problem, isa, host, problem.output[2]);
 }
 
 // Elements met going down the windows' rows, then along them.
@@ -241,12 +270,14 @@ double cost_us(const PoolProblem& problem, const IsaTable& isa, const Machine& h
     const double lanes = lanes_of(problem, isa);
     // A load and a compare or an add a vector; a row costs its windows' arithmetic.
     const double rows = pool_outputs(problem) / static_cast<double>(problem.output[2]);
-    const PoolForm form = pool_form(problem, isa, host, problem.output[2]);
+    const PoolForm form = form_of(problem, isa, host);
     const bool copied =
         form == PoolForm::ROWS && (gathers(problem) || scatters(problem));
     // In the lanes a row serves many channels at once.
-    const double row_cycles =
-        form == PoolForm::ROWS ? 60.0 : 500.0 / static_cast<double>(problem.c);
+    const double row_cycles = form == PoolForm::ROWS ? 60.0
+                              : form == PoolForm::PICKED
+                                  ? 20.0
+                                  : 500.0 / static_cast<double>(problem.c);
     const double step_cycles = problem.return_indices != 0 ? 4.0 : 1.5;
     const double cycles = step_cycles * steps_of(problem) / lanes +
                           power_cycles(problem) / lanes + rows * row_cycles +
@@ -276,9 +307,9 @@ const PoolAlgorithm pool_direct{
 namespace {
 
 PoolPlan plan(const PoolProblem& problem, const IsaTable& isa, const Machine& host) {
-    const PoolForm form = pool_form(problem, isa, host, problem.output[2]);
-    const int64 channels =
-        form == PoolForm::ROWS ? 1 : pool_channels(problem, form, isa, host);
+    const PoolForm form = form_of(problem, isa, host);
+    const bool by_row = form == PoolForm::ROWS || form == PoolForm::PICKED;
+    const int64 channels = by_row ? 1 : pool_channels(problem, form, isa, host);
     const int64 line = problem.input[2] + problem.kernel[2] + problem.output[2];
     const int64 scratch = form == PoolForm::TURNED ? channel_bytes(problem) * channels
                           : form == PoolForm::LANES

@@ -52,7 +52,7 @@ class PoolRule {
           squares_(kind_ == POOL_LP && norm_of(problem) == 2.0),
           powers_(takes_powers(problem)),
           nothing_(kind_ == POOL_MAX ? -std::numeric_limits<T>::infinity() : T(0)),
-          down_(kernels_->reduce[first_of()]),
+          first_(first_of()), down_(kernels_->reduce[first_]),
           along_(kernels_->reduce[kind_ == POOL_MAX ? REDUCE_MAX : REDUCE_SUM]) {
         if (powers_) {
             exponent_ = exponent_of(norm_of(problem));
@@ -60,6 +60,7 @@ class PoolRule {
         }
     }
 
+    Reduction reduction() const { return first_; }
     // What a window of nothing but padding reduces to.
     T nothing() const { return nothing_; }
     bool divides() const { return kind_ == POOL_AVERAGE; }
@@ -108,6 +109,7 @@ class PoolRule {
     Exponent exponent_{};
     Exponent inverse_{};
     T nothing_;
+    Reduction first_; // going down, where it takes no powers
     Reduce down_;
     Reduce along_;
 };
