@@ -68,35 +68,44 @@ void run_lanes(const PoolPlan& plan, const PoolTensors& tensors) {
     const LanePitches pitch{problem.x_pitch[2], problem.x_pitch[3], problem.x_pitch[4]};
     const auto* x = static_cast<const T*>(tensors.x);
     auto* y = static_cast<T*>(tensors.y);
-    // Of one part of the channels, from row `row` of all samples on.
-    const auto pool_rows = [&](int64 part, int64 row, int64 end) {
-        ScratchFrame frame;
-        LanePool<T> pool(plan, parts.size(part), frame);
-        for (; row < end; ++row) {
-            const int64 n = row / rows;
-            const int64 m = row % rows / problem.output[1];
-            const int64 p = row % problem.output[1];
-            const int64 at = n * problem.y_pitch[0] + part * parts.each +
-                             m * problem.y_pitch[2] + p * problem.y_pitch[3];
-            pool.pool(
-                x + n * problem.x_pitch[0] + part * parts.each,
-                pitch,
-                m,
-                p,
-                y + at,
-                tensors.indices == nullptr ? nullptr : tensors.indices + at,
-                problem.y_pitch[4]);
-        }
-    };
-    const int64 all = problem.n * rows;
+    // Rows [row, end) of one part of one sample's channels.
+    const auto pool_rows =
+        [&](LanePool<T>& pool, int64 n, int64 part, int64 row, int64 end) {
+            for (; row < end; ++row) {
+                const int64 m = row / problem.output[1];
+                const int64 p = row % problem.output[1];
+                const int64 at = n * problem.y_pitch[0] + part * parts.each +
+                                 m * problem.y_pitch[2] + p * problem.y_pitch[3];
+                pool.pool(
+                    x + n * problem.x_pitch[0] + part * parts.each,
+                    pitch,
+                    m,
+                    p,
+                    y + at,
+                    tensors.indices == nullptr ? nullptr : tensors.indices + at,
+                    problem.y_pitch[4]);
+            }
+        };
+    // Samples, in each the parts of the channels, in each rows: what a thread reads
+    // lies together, and stays in its cache from one call to the next.
     const auto body = [&](int64 begin, int64 end, int) {
-        for (int64 part = begin / all; part * all < end; ++part) {
-            const int64 first = std::max(begin, part * all);
-            const int64 last = std::min(end, (part + 1) * all);
-            pool_rows(part, first - part * all, last - part * all);
+        for (int64 unit = begin / rows; unit * rows < end;) {
+            const int64 size = parts.size(unit % parts.count());
+            ScratchFrame frame;
+            LanePool<T> pool(plan, size, frame);
+            // Parts of one size share the scratch.
+            do {
+                pool_rows(
+                    pool,
+                    unit / parts.count(),
+                    unit % parts.count(),
+                    std::max<int64>(begin - unit * rows, 0),
+                    std::min(end - unit * rows, rows));
+                ++unit;
+            } while (unit * rows < end && parts.size(unit % parts.count()) == size);
         }
     };
-    parallel_for(parts.count() * all, plan.parallel, body);
+    parallel_for(problem.n * parts.count() * rows, plan.parallel, body);
 }
 
 // One part of one sample's planes: turned into `turned`, pooled, and turned back.
