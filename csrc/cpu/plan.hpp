@@ -35,8 +35,8 @@ struct PlaneBlocking {
 };
 
 // What is in a pooling's lanes: outputs of a row, by way of a line in scratch or picked
-// in registers, or channels: the user's neighbours, or turned in scratch.
-enum class PoolForm { ROWS, PICKED, LANES, TURNED };
+// in registers, or channels: the user's neighbours, or turned in scratch, lines or all.
+enum class PoolForm { ROWS, PICKED, LANES, LINES, TURNED };
 
 struct ConvPlan {
     ConvProblem problem;

@@ -248,6 +248,17 @@ enum Reduction : int { REDUCE_MAX, REDUCE_SUM, REDUCE_ABSOLUTES, REDUCE_SQUARES 
 
 inline constexpr int REDUCTIONS = 4;
 
+// out[plane * n + i] = the reduction over j of rows[j][plane * plane_pitch + i].
+template <class T>
+struct WindowRows {
+    const T* const* rows; // of the first plane
+    int64 count;          // at least 1
+    int64 planes;
+    int64 plane_pitch;
+    T* out;
+    int64 n;
+};
+
 // out[i] = the largest of rows[j][i], index[i] = offset[j] + i * step of the first of
 // its like, or of the first NaN. Indices below 2^31 where T has four bytes. Where the
 // first rows are padding, of -infinity, that is never the place: least[i] + offset[0]
@@ -336,6 +347,7 @@ struct Kernels {
     // out[i] = the reduction over j of rows[j][i]; NaN wins a maximum, and a sum of
     // nothing but -0 is 0. count >= 1.
     void (*reduce[REDUCTIONS])(const T* const* rows, int64 count, T* out, int64 n);
+    void (*reduce_planes[REDUCTIONS])(const WindowRows<T>&);
     void (*reduce_indexed)(const IndexedRows<T>&);
     void (*picked_rows[REDUCTIONS])(const PickedRows<T>&);
     void (*picked_rows_indexed)(const PickedRows<T>&);

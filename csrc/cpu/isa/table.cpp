@@ -129,6 +129,10 @@ void fill(Kernels<T>& kernels) {
     kernels.reduce[REDUCE_SUM] = reduce_rows<T, REDUCE_SUM>;
     kernels.reduce[REDUCE_ABSOLUTES] = reduce_rows<T, REDUCE_ABSOLUTES>;
     kernels.reduce[REDUCE_SQUARES] = reduce_rows<T, REDUCE_SQUARES>;
+    kernels.reduce_planes[REDUCE_MAX] = reduce_planes<T, REDUCE_MAX>;
+    kernels.reduce_planes[REDUCE_SUM] = reduce_planes<T, REDUCE_SUM>;
+    kernels.reduce_planes[REDUCE_ABSOLUTES] = reduce_planes<T, REDUCE_ABSOLUTES>;
+    kernels.reduce_planes[REDUCE_SQUARES] = reduce_planes<T, REDUCE_SQUARES>;
     kernels.reduce_indexed = reduce_indexed<T>;
     kernels.picked_rows[REDUCE_MAX] = picked_rows<T, REDUCE_MAX>;
     kernels.picked_rows[REDUCE_SUM] = picked_rows<T, REDUCE_SUM>;

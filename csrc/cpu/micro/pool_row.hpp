@@ -148,6 +148,23 @@ void reduce_rows(const T* const* rows, int64 count, T* out, int64 n) {
     }
 }
 
+template <class T, Reduction REDUCTION>
+void reduce_planes(const WindowRows<T>& task) {
+    constexpr int LANES = Simd<T>::LANES;
+    for (int64 plane = 0; plane < task.planes; ++plane) {
+        const int64 from = plane * task.plane_pitch;
+        T* out = task.out + plane * task.n;
+        for (int64 i = 0; i < task.n; i += LANES) {
+            const int64 left = task.n - i < LANES ? task.n - i : LANES;
+            auto result = begun<REDUCTION>(load_first(task.rows[0] + from + i, left));
+            for (int64 j = 1; j < task.count; ++j) {
+                take<REDUCTION>(result, load_first(task.rows[j] + from + i, left));
+            }
+            store_first(out + i, result, left);
+        }
+    }
+}
+
 // A maximum and its place; rows in the order in which equal elements win.
 template <class T>
 void reduce_indexed(const IndexedRows<T>& task) {

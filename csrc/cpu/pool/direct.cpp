@@ -5,14 +5,16 @@
 // line that stays in L1. Along: for output q the columns q * stride + s * dilation of
 // the line are reduced. Channels-last memory has channels in the lanes (lane_pool.hpp),
 // channels-first memory outputs of a row: where windows are narrow, both steps in
-// registers (picked_pool.hpp), else through the line (row_pool.hpp). Planes of one or
-// two columns of outputs, and adaptive ones, are turned channels-last in scratch where
-// they are small, and the results back. All forms add in the same order.
+// registers (picked_pool.hpp), else through the line (row_pool.hpp); where there is one
+// to a row, the lines of several planes together (global_pool.hpp). Small planes of few
+// columns of outputs, and adaptive ones, are turned channels-last in scratch, and the
+// results back. All forms add in the same order.
 #include "core/memory.hpp"
 #include "core/threads.hpp"
 #include "cpu/algorithm.hpp"
 #include "cpu/geometry.hpp"
 #include "cpu/isa/registry.hpp"
+#include "cpu/pool/global_pool.hpp"
 #include "cpu/pool/lane_pool.hpp"
 #include "cpu/pool/model.hpp"
 #include "cpu/pool/parts.hpp"
@@ -106,6 +108,21 @@ void run_lanes(const PoolPlan& plan, const PoolTensors& tensors) {
         }
     };
     parallel_for(problem.n * parts.count() * rows, plan.parallel, body);
+}
+
+template <class T>
+void run_lines(const PoolPlan& plan, const PoolTensors& tensors) {
+    const PoolProblem& problem = plan.problem;
+    const Parts parts{problem.c, plan.channels};
+    const auto body = [&](int64 begin, int64 end, int) {
+        ScratchFrame frame;
+        GlobalPool<T> pool(plan, tensors, frame);
+        for (int64 unit = begin; unit < end; ++unit) {
+            const int64 part = unit % parts.count();
+            pool.pool(unit / parts.count(), part * parts.each, parts.size(part));
+        }
+    };
+    parallel_for(problem.n * parts.count(), plan.parallel, body);
 }
 
 // One part of one sample's planes: turned into `turned`, pooled, and turned back.
@@ -221,6 +238,8 @@ void run_as(const PoolPlan& plan, const PoolTensors& tensors) {
         return run_turned<T>(plan, tensors);
     case PoolForm::PICKED:
         return run_picked<T>(plan, tensors);
+    case PoolForm::LINES:
+        return run_lines<T>(plan, tensors);
     default:
         return run_rows<T>(plan, tensors);
     }
@@ -246,6 +265,9 @@ std::string supports(const PoolProblem& problem) {
 PoolForm form_of(const PoolProblem& problem, const IsaTable& isa, const Machine& host) {
     if (!pool_channels_last(problem) && picks(problem, lanes_of(problem, isa))) {
         return PoolForm::PICKED;
+    }
+    if (!pool_channels_last(problem) && pools_lines(problem)) {
+        return PoolForm::LINES;
     }
     return pool_form(problem, isa, host, problem.output[2]);
 }
@@ -318,12 +340,19 @@ namespace {
 PoolPlan plan(const PoolProblem& problem, const IsaTable& isa, const Machine& host) {
     const PoolForm form = form_of(problem, isa, host);
     const bool by_row = form == PoolForm::ROWS || form == PoolForm::PICKED;
-    const int64 channels = by_row ? 1 : pool_channels(problem, form, isa, host);
+    int64 channels = 1;
+    if (form == PoolForm::LINES) {
+        channels = channels_of_lines(problem, lanes_of(problem, isa));
+    } else if (!by_row) {
+        channels = pool_channels(problem, form, isa, host);
+    }
     const int64 line = problem.input[2] + problem.kernel[2] + problem.output[2];
-    const int64 scratch = form == PoolForm::TURNED ? channel_bytes(problem) * channels
-                          : form == PoolForm::LANES
-                              ? LINE_ELEMENTS * element_bytes(problem.dtype)
-                              : 2 * line * element_bytes(problem.dtype);
+    const int64 scratch =
+        form == PoolForm::TURNED ? channel_bytes(problem) * channels
+        : form == PoolForm::LINES
+            ? 2 * channels * problem.input[2] * element_bytes(problem.dtype)
+        : form == PoolForm::LANES ? LINE_ELEMENTS * element_bytes(problem.dtype)
+                                  : 2 * line * element_bytes(problem.dtype);
     PoolPlan made = pool_plan(problem, pool_direct, isa, scratch);
     made.form = form;
     made.channels = channels;
