@@ -2,7 +2,8 @@
 
     python -m benchmarks.operations [--threads 2] [--rounds 3] [--group NAME] [--table]
 
-Every output is checked against PyTorch in float64, then the contenders take turns. A
+Every output is checked against PyTorch in float64, then the contenders take turns, and
+with them, where bandwidth is what bounds a case, a copy of as many bytes as must move. A
 ratio is a peer's time over pyconv's best memory order: above 1 pyconv is faster. Outputs
 are fresh. JSON: operations-threads<N>.json among this machine's results.
 """
@@ -26,16 +27,17 @@ import pyconv as pc
 from benchmarks import machine
 from benchmarks.bench import progress_bar, rounded
 from benchmarks.measuring import Budget, family
-from benchmarks.operation_cases import (
+from benchmarks.operation_cases import Array, Case, convolutions, patches, pools
+from benchmarks.operation_groups import (
     GROUPS,
-    Array,
-    Case,
-    convolutions,
-    patches,
-    pools,
+    HEADINGS,
+    cells,
+    load,
+    percent_of_copy,
+    row,
 )
-from benchmarks.standing import geometric_mean
 from benchmarks.timing import alternate
+from pyconv import _core
 
 Call = Callable[[], Any]
 
@@ -124,6 +126,29 @@ def error_of(result: Any, truth: Array) -> float:
     return float(np.abs(y - truth).max()) / scale
 
 
+def moved_bytes(case: Case, arrays: tuple[Array, ...], result: Any) -> int:
+    """Of what must be read and what is written, once each."""
+    read = [a for place, a in enumerate(arrays) if place not in case.unread]
+    written = result if isinstance(result, tuple) else (result,)
+    return sum(a.nbytes for a in (*read, *map(np.asarray, written)))
+
+
+def copies(moved: int) -> dict[str, Call]:
+    """Copies that read half of so many bytes and write half, by every thread and one."""
+    source = torch.zeros(max(moved // 8, 1))
+    target = torch.zeros_like(source)
+    own, there = source.numpy(), target.numpy()
+    return {
+        "torch-copy": lambda: target.copy_(source),
+        "numpy-copy": lambda: np.copyto(there, own),
+    }
+
+
+def past_l2(moved: int, threads: int) -> bool:
+    """Whether so many bytes do not stay in the second-level caches."""
+    return moved > threads * int(_core.machine()["l2_bytes"])
+
+
 def measure(case: Case, threads: int, budget: Budget) -> dict[str, Any]:
     """Check and time one case."""
     arrays = drawn(case)
@@ -142,6 +167,12 @@ def measure(case: Case, threads: int, budget: Budget) -> dict[str, Any]:
             calls[name] = call
         else:
             record["contenders"][name]["not_timed"] = "wrong"
+    copying: dict[str, Call] = {}
+    if GROUPS[case.group].moves:
+        moved = moved_bytes(case, arrays, case.ours(*arrays))
+        record.update(moved_bytes=moved, past_l2=past_l2(moved, threads))
+        copying = copies(moved)
+    calls.update(copying)
     samples = alternate(
         calls,
         rounds=budget.rounds,
@@ -150,71 +181,43 @@ def measure(case: Case, threads: int, budget: Budget) -> dict[str, Any]:
         families={name: family(name) for name in calls},
     )
     for name, sample in samples.items():
-        record["contenders"][name].update(sample.as_dict())
+        if name not in copying:
+            record["contenders"][name].update(sample.as_dict())
+    if copying:
+        quickest = min(copying, key=lambda name: samples[name].round)
+        record["copy"] = {"by": quickest, **samples[quickest].as_dict()}
+        record["percent_of_copy"] = percent_of_copy(record)
     return record
-
-
-def ratios(record: dict[str, Any]) -> tuple[float, float]:
-    """PyTorch channels first, and the best peer, over pyconv's best."""
-    times = {
-        name: one["round"]
-        for name, one in record["contenders"].items()
-        if "round" in one
-    }
-    own = min(time for name, time in times.items() if name.startswith("pyconv"))
-    peers = [time for name, time in times.items() if not name.startswith("pyconv")]
-    return times["torch-nchw"] / own, min(peers) / own
-
-
-def same_layout(record: dict[str, Any]) -> float:
-    """PyTorch channels first over pyconv channels first."""
-    them = record["contenders"]["torch-nchw"]["round"]
-    return float(them / record["contenders"]["pyconv-nchw"]["round"])
 
 
 def show(report: dict[str, Any], console: Console) -> None:
     """A summary, then every case."""
     table = Table(title="a peer's time / pyconv's best: above 1 pyconv is faster")
-    columns = (
-        "operation",
-        "cases",
-        "PyTorch NCHW: mean",
-        "lowest",
-        "both NCHW: mean",
-        "best peer: mean",
-        "lowest",
-    )
-    for name in columns:
+    for name in HEADINGS:
         table.add_column(name, justify="left" if name == "operation" else "right")
-    for key, records in report["groups"].items():
-        group = GROUPS[key]
-        pairs = [ratios(record) for record in records]
-        nchw, best = [pair[0] for pair in pairs], [pair[1] for pair in pairs]
-        table.add_row(
-            group.title,
-            str(len(records)),
-            f"{geometric_mean(nchw):.2f} (goal {group.goal_nchw:g})",
-            f"{min(nchw):.2f}",
-            f"{geometric_mean(map(same_layout, records)):.2f}",
-            f"{geometric_mean(best):.2f} (goal {group.goal_best:g})",
-            f"{min(best):.2f}",
-        )
+    for key in report["groups"]:
+        table.add_row(*cells(row(report, key)))
     console.print(table)
-    cases = Table(title="us a call")
+    table = Table(title="us a call; bytes that must move, and % of a copy of as many")
     names = ("pyconv-nchw", "pyconv-nhwc", "torch-nchw", "torch-nhwc", "onnxruntime")
-    for name in ("operation", "case", *names):
-        cases.add_column(name)
+    for name in ("operation", "case", *names, "MB", "% of copy"):
+        table.add_column(name)
     for key, records in report["groups"].items():
         for record in records:
             times = record["contenders"]
-            cells = [
+            line = [
                 f"{1e6 * times[name]['round']:.0f}"
                 if "round" in times.get(name, {})
                 else times.get(name, {}).get("not_timed", "-")
                 for name in names
             ]
-            cases.add_row(key, record["case"], *cells)
-    console.print(cases)
+            percent = percent_of_copy(record)
+            if percent is None:
+                line += ["-", "-"]
+            else:
+                line += [f"{record['moved_bytes'] / 1e6:.3g}", f"{percent:.0f}"]
+            table.add_row(key, record["case"], *line)
+    console.print(table)
 
 
 def main(arguments: list[str]) -> int:
@@ -229,7 +232,7 @@ def main(arguments: list[str]) -> int:
     options = parser.parse_args(arguments)
     stem = f"operations-threads{options.threads}.json"
     path = options.out or machine.results_folder() / stem
-    report = json.loads(path.read_text()) if path.exists() else {"groups": {}}
+    report = load(path) if path.exists() else {"groups": {}}
     console = Console(width=170 if not sys.stdout.isatty() else None)
     if not options.table:
         torch.set_num_threads(options.threads)
@@ -245,7 +248,11 @@ def main(arguments: list[str]) -> int:
                 progress.update(task, description=f"{case.group} {case.name}")
                 found[case.group].append(measure(case, options.threads, budget))
                 progress.advance(task)
-        report["machine"] = machine.describe()
+        if "machine" in report:  # of a report that named one for all groups
+            before = report.pop("machine")
+            report["machines"] = dict.fromkeys(report["groups"], before)
+        report.setdefault("machines", {})
+        report["machines"].update(dict.fromkeys(wanted, machine.describe()))
         report["groups"].update({key: found[key] for key in wanted})
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps(rounded(report), indent=1) + "\n")

@@ -1,4 +1,4 @@
-"""The README's generated parts: what works, explain()'s output, the suites' figures.
+"""The README's generated parts: what works, explain()'s output, the figures.
 
     python -m benchmarks.readme [--write]
 
@@ -17,17 +17,18 @@ from typing import Any
 import numpy as np
 
 import pyconv as pc
-from benchmarks import standing
+from benchmarks import operation_groups, standing
 from benchmarks.machine import ROOT
 from pyconv.cpu import CPU
 
 TABLE = "<!-- what works: written by python -m benchmarks.readme --write -->"
 EXPLAIN = "<!-- explain: written by python -m benchmarks.readme --write -->"
 PERFORMANCE = "<!-- performance: written by python -m benchmarks.readme --write -->"
+MOVED = "<!-- operations: written by python -m benchmarks.readme --write -->"
 UNDER = "<!-- under: written by python -m benchmarks.readme --write -->"
 END = "<!-- end -->"
 
-FIXED = (TABLE, PERFORMANCE)
+FIXED = (TABLE, PERFORMANCE, MOVED)
 
 # Whose versions a figure names.
 PEERS = ("torch", "onnxruntime", "ncnn", "opencv-python-headless", "scipy")
@@ -98,6 +99,25 @@ def performance() -> str:
     return "\n\n".join(parts) or "No figures are recorded yet: `make bench` makes them."
 
 
+def operations() -> str:
+    """The operations' figures, machine by machine and number of threads."""
+    parts = []
+    for path in sorted(
+        (ROOT / "benchmarks" / "results").glob("*/operations-threads*.json")
+    ):
+        report = operation_groups.load(path)
+        measured = operation_groups.machines(report)
+        threads = path.stem.rpartition("threads")[2]
+        commits = "/".join(sorted({one["commit"][:9] for one in measured}))
+        parts.append(
+            f"{measured[0]['cpu']}, {threads} threads, {measured[0]['isa']}; commit "
+            f"{commits}.\n\n{operation_groups.markdown(report)}"
+        )
+    return "\n\n".join(parts) or (
+        "No figures are recorded yet: `make operations` makes them."
+    )
+
+
 def under() -> str:
     """Every case under its goal, as a table for each machine."""
     parts = []
@@ -161,7 +181,12 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--write", action="store_true")
     options = parser.parse_args(arguments)
     readme, page = ROOT / "README.md", ROOT / "docs" / "shortfalls.md"
-    parts = {TABLE: table(), EXPLAIN: explained(), PERFORMANCE: performance()}
+    parts = {
+        TABLE: table(),
+        EXPLAIN: explained(),
+        PERFORMANCE: performance(),
+        MOVED: operations(),
+    }
     if options.write:
         text = readme.read_text()
         for marker, part in parts.items():

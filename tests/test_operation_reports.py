@@ -1,0 +1,103 @@
+"""The operations' reports: bytes that must move, percents of a copy, the tables."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import pyconv as pc
+from benchmarks import operation_groups, readme
+from benchmarks.measuring import Budget
+
+INSTANT = Budget(rounds=1, turn_seconds=0.0, rest_seconds=0.0)
+
+SECONDS = {
+    "torch-nchw": 8.0,
+    "torch-nhwc": 4.0,
+    "pyconv-nchw": 4.0,
+    "pyconv-nhwc": 2.0,
+}
+
+
+def record(copy: float, past_l2: bool) -> dict[str, Any]:
+    contenders = {name: {"round": time} for name, time in SECONDS.items()}
+    return {
+        "case": "one",
+        "contenders": {**contenders, "onnxruntime": {"not_timed": "wrong"}},
+        "copy": {"round": copy},
+        "moved_bytes": 8,
+        "past_l2": past_l2,
+    }
+
+
+def report(records: list[dict[str, Any]]) -> dict[str, Any]:
+    machine = {"cpu": "A processor", "isa": "avx2", "commit": "0123456789abcdef"}
+    return {"machines": {"max": machine}, "groups": {"max": records}}
+
+
+def test_ratios_and_percents() -> None:
+    one = operation_groups.row(report([record(1.0, False), record(1.5, True)]), "max")
+    assert one.nchw == [4, 4]
+    assert one.same_layout == [2, 2]
+    assert one.best == [2, 2]
+    assert one.copies == [75]  # of the case past the caches
+    del (unmeasured := record(1.0, True))["copy"]
+    assert operation_groups.percent_of_copy(unmeasured) is None
+
+
+def test_the_readme_says_what_the_report_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(readme, "ROOT", tmp_path)
+    folder = tmp_path / "benchmarks" / "results" / "some-machine"
+    folder.mkdir(parents=True)
+    assert "make operations" in readme.operations()
+    path = folder / "operations-threads2.json"
+    path.write_text(json.dumps(report([record(1.5, True)])))
+    text = readme.operations()
+    assert "A processor, 2 threads, avx2; commit 012345678." in text
+    assert (
+        "| 1 | 4.00 (goal 12) | 4.00 | 2.00 | 2.00 (goal 1.1) | 2.00 | 75 | 75 |"
+        in text
+    )
+    # A report of before copies were timed names one machine for all groups.
+    old = report([{k: v for k, v in record(1.5, True).items() if k != "copy"}])
+    old["machine"] = old.pop("machines")["max"]
+    path.write_text(json.dumps(old))
+    assert "| 2.00 (goal 1.1) | 2.00 | - | - |" in readme.operations()
+
+
+def test_bytes_that_must_move() -> None:
+    pytest.importorskip("torch", reason="PyTorch is not installed")
+    from benchmarks import operations  # noqa: PLC0415 - needs PyTorch
+    from benchmarks.operation_cases import Case  # noqa: PLC0415
+
+    x = np.zeros((1, 2, 4, 4), np.float32)
+
+    def pooled(x: Any, *_: Any) -> Any:
+        return pc.max_pool2d(x, 2, return_indices=True)
+
+    case = Case("max", "small", (x.shape,), pooled, pooled)
+    # 32 elements in, 8 out with 8 indices.
+    assert operations.moved_bytes(case, (x,), pooled(x)) == 128 + 32 + 64
+    case = Case("max", "small", (x.shape,), pooled, pooled, unread=(1,))
+    assert operations.moved_bytes(case, (x, x), pooled(x)) == 128 + 32 + 64
+
+
+def test_a_case_is_measured_with_its_copy() -> None:
+    pytest.importorskip("torch", reason="PyTorch is not installed")
+    from benchmarks import operations  # noqa: PLC0415 - needs PyTorch
+    from benchmarks.operation_cases import patches, pools  # noqa: PLC0415
+
+    cases = [case for case in (*pools(), *patches()) if "1x256x14x14" in case.name]
+    for case in cases:
+        found = operations.measure(case, pc.get_num_threads(), INSTANT)
+        assert found["moved_bytes"] == 4 * 256 * (14 * 14 + 6 * 6)
+        assert found["percent_of_copy"] > 0
+        assert found["copy"]["calls"] >= 1
+        assert not any("copy" in name for name in found["contenders"])
+    assert len(cases) == 1
