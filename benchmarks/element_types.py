@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import sys
 from collections.abc import Callable
 from dataclasses import replace
@@ -274,13 +275,12 @@ def ratio(record: dict[str, Any], mine: str, theirs: str) -> float:
     """The best of theirs over the best of mine."""
 
     def best(prefix: str) -> float:
-        return float(
-            min(
-                one["round"]
-                for name, one in record["contenders"].items()
-                if name.startswith(prefix) and "round" in one
-            )
-        )
+        times = [
+            one["round"]
+            for name, one in record["contenders"].items()
+            if name.startswith(prefix) and "round" in one
+        ]
+        return float(min(times, default=math.nan))
 
     return best(theirs) / best(mine)
 

@@ -145,6 +145,10 @@ def check_array(name: str, a: object, supported: Collection[str] = DTYPES) -> Ar
         )
     if array.dtype.name == "bfloat16":  # no type of NumPy's own
         _core.set_bfloat16(array.dtype.num)
+    else:
+        usual = np.dtype(array.dtype.name)
+        if array.dtype.isnative and array.dtype.num != usual.num:  # long long, where it
+            array = array.view(usual)  # is not the usual integer of its size
     return np.asarray(array) if isinstance(array, np.ndarray) else array
 
 
@@ -169,7 +173,12 @@ def promoted(x: Array, weight: Array) -> np.dtype[Any]:
     """Promote x's and weight's types as NumPy does; the two halves meet in float32."""
     if {x.dtype.name, weight.dtype.name} == {"float16", "bfloat16"}:
         return np.dtype(np.float32)
-    return np.result_type(x.dtype.newbyteorder("="), weight.dtype.newbyteorder("="))
+    try:
+        return np.result_type(x.dtype.newbyteorder("="), weight.dtype.newbyteorder("="))
+    except np.exceptions.DTypePromotionError:
+        raise TypeError(
+            f"{x.dtype} and {weight.dtype} have no common type: cast one of the arrays"
+        ) from None
 
 
 def operand_dtypes(x: Array, weight: Array) -> tuple[np.dtype[Any], np.dtype[Any]]:
@@ -304,7 +313,7 @@ def check_out(
     """Refuse an out= that cannot take the result as it is."""
     if not (isinstance(out, np.ndarray) or is_cupy(out)):
         raise TypeError(f"{name} must be an array, not {type(out).__name__}")
-    if out.dtype != dtype or not out.dtype.isnative:
+    if out.dtype != dtype or out.dtype.num != dtype.num or not out.dtype.isnative:
         raise TypeError(f"{name} must have dtype {dtype}, got {out.dtype}")
     if out.shape != shape:
         raise ShapeError(

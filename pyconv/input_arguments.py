@@ -11,9 +11,11 @@ from pyconv.arrays import (
     Road,
     check_array,
     five_axes,
+    operand_dtypes,
     pitches,
-    promoted,
+    result_dtype,
     stored_channels_last,
+    sum_dtype,
 )
 from pyconv.errors import ShapeError
 from pyconv.parameters import Pair, choice
@@ -53,7 +55,7 @@ def prepare(
     dry: bool = False,
 ) -> Call:
     """Make operands ready; all shapes but bias' were checked. `dry`: copy nothing."""
-    dtype = promoted(grad, weight)
+    dtype, weight_dtype = operand_dtypes(grad, weight)
     road = Road(dtype, dry)
     seen = axes.view(grad)
     channels = weight.shape[1] * geometry.groups
@@ -69,15 +71,17 @@ def prepare(
     backend, is_lent = place({**given, "out": out}, road)
     operands = {
         "x": road.ready("grad_output", seen),
-        "weight": five_axes(road.ready("weight", weight)),
-        "bias": None if bias is None else road.contiguous("bias", bias, dtype),
+        "weight": five_axes(road.ready("weight", weight, weight_dtype)),
+        "bias": None
+        if bias is None
+        else road.contiguous("bias", bias, sum_dtype(dtype)),
         "residual": None
         if residual is None
         else road.like("residual", axes.view(residual), target),
     }
     problem = InputProblem(
         dtype=DTYPES[dtype.name],
-        weight_dtype=DTYPES[dtype.name],
+        weight_dtype=DTYPES[weight_dtype.name],
         n=seen.shape[0],
         c=channels,
         k=weight.shape[0],
@@ -105,7 +109,7 @@ def prepare(
         backend=backend,
         algorithm=algorithm,
         road=road,
-        dtype=dtype,
+        dtype=result_dtype(dtype),
         layout=axes,
         shape=shape,
         order=order,

@@ -13,6 +13,7 @@ BFLOAT16 = np.dtype(ml_dtypes.bfloat16)
 HALVES = (np.dtype(np.float16), BFLOAT16)
 UNIT = {HALVES[0]: 2.0**-11, BFLOAT16: 2.0**-8}
 INTEGERS = tuple(np.dtype(name) for name in DTYPES if "int" in name)
+COMPLEX = (np.dtype(np.complex64), np.dtype(np.complex128))
 ORDERS = ("first", "last")
 
 

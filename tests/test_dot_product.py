@@ -29,6 +29,8 @@ CASES: tuple[tuple[tuple[int, ...], int, tuple[int, ...], dict[str, Any]], ...] 
     ((1, 64, 4, 6, 7), 36, (3, 3, 3), {"padding": 1}),
     ((1, 32, 40, 40), 34, (5, 5), {"padding": 2, "padding_mode": "reflect"}),
     ((2, 17, 1, 50), 19, (1, 4), {"padding": ((0, 0), (3, 0))}),
+    ((1, 64, 2, 2), 33, (1, 1), {"stride": 2, "padding": ((0, 1), (0, 1))}),
+    ((1, 262, 5, 6), 17, (3, 3), {"padding": 1}),
 )
 DOT_ISAS = tuple(name for name in _core.isa_names() if name.startswith("avx512"))
 PAIRS = (

@@ -20,9 +20,8 @@ from tests.cases import (
     in_order,
     normal,
 )
-from tests.element_types import BFLOAT16, HALVES, INTEGERS, ORDERS, UNIT, whole
+from tests.element_types import BFLOAT16, COMPLEX, HALVES, INTEGERS, ORDERS, UNIT, whole
 
-COMPLEX = (np.dtype(np.complex64), np.dtype(np.complex128))
 CONV = {1: pc.conv1d, 2: pc.conv2d, 3: pc.conv3d}
 ALGORITHMS = pc.algorithms("conv")
 
@@ -293,6 +292,8 @@ def test_types_promote() -> None:
         ("i2", "f2", "f4"),
         ("f4", "c8", "c8"),
         ("i1", "f4", "f4"),
+        ("q", "q", "i8"),
+        ("i1", "Q", "f8"),
     ):
         y = pc.conv2d(x.astype(first), w.astype(second))
         assert y.dtype == np.dtype(result), (first, second)
@@ -342,3 +343,9 @@ def test_empty_batches() -> None:
         dtype = BFLOAT16 if name == "bfloat16" else np.dtype(name)
         y = pc.conv2d(np.ones((0, 3, 5, 5), dtype), np.ones((2, 3, 3, 3), dtype))
         assert y.shape == (0, 2, 3, 3)
+
+
+def test_types_without_a_common_one() -> None:
+    x = np.ones((1, 2, 4, 4), BFLOAT16)
+    with pytest.raises(TypeError, match="no common type"):
+        pc.conv2d(x, np.ones((1, 2, 3, 3), np.int32))

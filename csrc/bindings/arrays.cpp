@@ -4,6 +4,7 @@
 #include "core/memory.hpp"
 #include "core/problem.hpp"
 
+#include <atomic>
 #include <pybind11/pybind11.h>
 
 #define NPY_NO_DEPRECATED_API NPY_1_7_API_VERSION
@@ -16,7 +17,8 @@ namespace {
 
 const char* const OUTPUT_CAPSULE = "pyconv.output";
 
-int bfloat16_number = NPY_NOTYPE;
+// NumPy has no type of its own for it: known with the first array.
+std::atomic<int> bfloat16_number{NPY_NOTYPE};
 
 PyArrayObject* as_array(PyObject* object) {
     return reinterpret_cast<PyArrayObject*>(object);
@@ -135,11 +137,12 @@ int type_number_of(long long data_type) {
         NPY_UINT64,
         NPY_CFLOAT,
         NPY_CDOUBLE};
-    return data_type == BFLOAT16 ? bfloat16_number : NUMBERS[data_type];
+    return data_type == BFLOAT16 ? bfloat16_number.load(std::memory_order_relaxed)
+                                 : NUMBERS[data_type];
 }
 
 void set_bfloat16_type_number(int type_number) {
-    bfloat16_number = type_number;
+    bfloat16_number.store(type_number, std::memory_order_relaxed);
 }
 
 int index_type_number() {
@@ -190,7 +193,7 @@ int type_number_from(PyObject* dtype) {
     }
     const int number = found->type_num;
     const bool plain = PyTypeNum_ISNUMBER(number) || PyTypeNum_ISBOOL(number) ||
-                       number == bfloat16_number;
+                       number == bfloat16_number.load(std::memory_order_relaxed);
     const bool native = PyArray_ISNBO(found->byteorder);
     Py_DECREF(found);
     if (!plain || !native) {

@@ -249,6 +249,7 @@ bool is_dot_input(const ConvProblem& problem, const DotShape& shape) {
     int64 expected = pitch[4];
     for (int axis = 2; axis >= 0; --axis) {
         follows = follows && problem.pad_before[axis] == 0 &&
+                  (problem.stride[axis] == 1 || problem.input[axis] == 1) &&
                   problem.output[axis] == problem.input[axis] &&
                   (problem.input[axis] == 1 || pitch[axis + 2] == expected);
         expected *= problem.input[axis];

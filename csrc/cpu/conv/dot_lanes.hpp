@@ -5,6 +5,7 @@
 #include "cpu/conv/dot_shape.hpp"
 
 #include <cstdint>
+#include <type_traits>
 
 namespace pyconv {
 

@@ -12,7 +12,10 @@
 #include "cpu/isa/registry.hpp"
 
 #include <algorithm>
+#include <cmath>
 #include <cstring>
+#include <limits>
+#include <type_traits>
 
 namespace pyconv {
 
@@ -145,6 +148,12 @@ class DotStore {
                 .activation = problem_.activation,
             });
         each([&](int64 to, int64 from, int64 some) {
+            for (int64 i = from; i < from + some; ++i) { // as the kernels' way out does
+                const bool is_subnormal =
+                    std::abs(beside_[i]) < std::numeric_limits<float>::min();
+                beside_[i] =
+                    is_subnormal ? std::copysign(0.0F, beside_[i]) : beside_[i];
+            }
             isa_.convert.narrow[BFLOAT16](beside_ + from, y_ + to, some);
         });
     }

@@ -1,13 +1,14 @@
-// dot_product: halves and integers multiplied as they are, several neighbours at once.
+// dot_product: bfloat16 and integers multiplied as they are, several neighbours at
+// once.
 //
 // The idea: where elements are smaller than their sums, instructions take two or four
 // channels of a pixel at a time (bfloat16 pairs, bytes, pairs of 16 bits), or tiles of
 // sixteen pixels by sixteen filters (AMX). Windows are read from a padded channels-last
 // band of the input in L2, where a tap is a fixed distance, or copied where they
 // overlap little; 1x1 windows over whole channels are the input itself. Integers are
-// exact, so that only bfloat16 has an order of summation: taps, then channels, by steps
-// of the instruction. Source: Georganas et al. 2021, "Tensor processing primitives"
-// (arXiv 2104.05755), for blocks of products by addresses.
+// exact, so that only bfloat16 has an order of summation: chunks of channels, in each
+// the taps, by steps of the instruction. Source: Georganas et al. 2021, "Tensor
+// processing primitives" (arXiv 2104.05755), for blocks of products by addresses.
 #include "core/memory.hpp"
 #include "core/threads.hpp"
 #include "cpu/algorithm.hpp"
@@ -156,7 +157,8 @@ Cut cut_of(const ConvProblem& problem, const IsaTable& isa, const Machine& host)
 
 double cost_us(const ConvProblem& problem, const IsaTable& isa, const Machine& host) {
     const DotShape shape = dot_shape(problem, isa);
-    double cycles = 1500.0 + dot_cycles(problem, isa, shape);
+    double cycles = 1500.0 + static_cast<double>(problem.n * problem.groups) *
+                                 dot_cycles(problem, isa, shape);
     if (turns(problem)) {
         cycles += turning_ahead_cycles(problem) / 2.0;
     }

@@ -53,23 +53,12 @@ int64 lane_bytes_of(DotKind kind) {
     }
 }
 
-// The fewest equal chunks, of whole steps, whose pixels stay in L1: those of a tile and
-// of its windows' other rows.
-int64 chunks_of(int64 row_groups, int64 step) {
-    constexpr int64 MOST_GROUPS = 128;
-    const int64 steps = row_groups / step;
-    int64 chunks = ceil_div(row_groups, MOST_GROUPS);
-    while (steps % chunks != 0) {
-        ++chunks;
-    }
-    return chunks;
-}
-
 DotShape shape_of(const ConvProblem& problem, const IsaTable& isa, DotForm form) {
     const auto [kind, shifts] = kind_of(problem, isa);
     const DotKernel& kernel = isa.dots[kind];
     const int64 taps = volume(problem.kernel);
     DotShape shape{};
+    shape.chunks = 1;
     shape.kind = kind;
     shape.shifts = shifts;
     shape.lane_bytes = lane_bytes_of(kind);
@@ -81,7 +70,14 @@ DotShape shape_of(const ConvProblem& problem, const IsaTable& isa, DotForm form)
     shape.row_elements = form == DOT_BAND ? shape.channels : shape.channels * taps;
     shape.row_groups =
         ceil_div(shape.row_elements, shape.lanes * kernel.step) * kernel.step;
-    shape.chunks = shape.taps > 1 ? chunks_of(shape.row_groups, kernel.step) : 1;
+    if (shape.taps > 1) {
+        // Equal chunks of whole steps, whose pixels stay in L1: those of a tile and of
+        // its windows' other rows.
+        constexpr int64 MOST_GROUPS = 128;
+        const int64 steps = shape.row_groups / kernel.step;
+        shape.chunks = ceil_div(shape.row_groups, MOST_GROUPS);
+        shape.row_groups = ceil_div(steps, shape.chunks) * shape.chunks * kernel.step;
+    }
     shape.width = kernel.width;
     shape.panels = ceil_div(shape.filters, shape.width);
     return shape;
@@ -123,8 +119,7 @@ dot_cycles(const ConvProblem& problem, const IsaTable& isa, const DotShape& shap
     const double products =
         rows * groups * static_cast<double>(shape.panels) * kernel.row_cycles;
     const double stored = pixels * static_cast<double>(shape.filters) * STORED;
-    return static_cast<double>(problem.n * problem.groups) *
-           (products + copying + stored);
+    return products + copying + stored;
 }
 
 DotShape dot_shape(const ConvProblem& problem, const IsaTable& isa) {

@@ -58,7 +58,7 @@ inline int64 band_height(const ConvProblem& problem, int64 rows) {
     return rows + (problem.kernel[1] - 1) * problem.dilation[1];
 }
 
-// Cycles of one core for a form: products, and copying, of all samples and groups.
+// Cycles of one core for a form: products, and copying, of one sample and group.
 double
 dot_cycles(const ConvProblem& problem, const IsaTable& isa, const DotShape& shape);
 

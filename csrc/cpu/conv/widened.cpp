@@ -6,6 +6,7 @@
 // their own: a layer packs once, which may make another algorithm the quickest.
 #include "core/memory.hpp"
 #include "cpu/algorithm.hpp"
+#include "cpu/conv/finite.hpp"
 #include "cpu/conv/model.hpp"
 #include "cpu/convert.hpp"
 #include "cpu/selection.hpp"
@@ -63,16 +64,13 @@ Axes y_axes(const ConvProblem& problem) {
     return axes_of(problem.n, problem.k, problem.output);
 }
 
-// Samples that are widened together: a divisor of the batch.
+// Samples that are widened together. The last part may take some once more.
 int64 samples_of(const ConvProblem& problem, const Machine& host) {
     const int64 sample =
         (problem.c * volume(problem.input) + problem.k * volume(problem.output)) *
         int64{sizeof(float)};
-    int64 samples = std::clamp<int64>(2 * host.l2_bytes / sample, 1, problem.n);
-    while (problem.n % samples != 0) {
-        --samples;
-    }
-    return samples;
+    const int64 fitting = std::clamp<int64>(2 * host.l2_bytes / sample, 1, problem.n);
+    return ceil_div(problem.n, ceil_div(problem.n, fitting));
 }
 
 ConvProblem inner_problem(const ConvProblem& problem, const Machine& host) {
@@ -104,13 +102,47 @@ ConvertedArray converted(
     return array;
 }
 
-void widen_weight(const ConvPlan& plan, const void* weight, float* wide) {
+// Packed weights of a layer are behind the wide ones, which are read where the packed
+// ones do not serve.
+int64 wide_weight_bytes(const ConvProblem& problem) {
+    constexpr int64 LINE = 64;
+    const int64 bytes = elements_of(weight_axes(problem)) * int64{sizeof(float)};
+    return ceil_div(bytes, LINE) * LINE;
+}
+
+void widen_weight(const ConvPlan& plan, const void* weight, void* wide) {
     const ConvProblem& inner = plan.inner[CALL].problem;
     widen(
         *plan.isa,
         plan.problem.dtype,
         converted(
             weight, wide, weight_axes(inner), plan.problem.w_pitch, inner.w_pitch));
+}
+
+// Wide and packed weights, packed ones where the plan has them and they are used twice.
+ConvTensors with_weights(
+    const ConvPlan& plan,
+    const ConvPlan& chosen,
+    const ConvTensors& tensors,
+    ScratchFrame& frame) {
+    ConvTensors part = tensors;
+    if (tensors.packed != nullptr) {
+        const auto* kept = static_cast<const char*>(tensors.packed);
+        part.weight = kept;
+        part.packed = chosen.packed_bytes > 0 ? kept + wide_weight_bytes(chosen.problem)
+                                              : nullptr;
+        return part;
+    }
+    char* wide = frame.take<char>(wide_weight_bytes(chosen.problem));
+    widen_weight(plan, tensors.weight, wide);
+    part.weight = wide;
+    if (chosen.packed_bytes > 0 && plan.problem.n > chosen.problem.n) {
+        char* packed = frame.take<char>(chosen.packed_bytes);
+        chosen.algorithm->pack(chosen, wide, packed);
+        part.packed = packed;
+        part.packed_finite = weights_are_finite(chosen.problem, wide);
+    }
+    return part;
 }
 
 void run(const ConvPlan& plan, const ConvTensors& tensors) {
@@ -120,7 +152,7 @@ void run(const ConvPlan& plan, const ConvTensors& tensors) {
     const Axes x = x_axes(inner);
     const Axes y = y_axes(inner);
     ScratchFrame frame;
-    ConvTensors part = tensors;
+    ConvTensors part = with_weights(plan, chosen, tensors, frame);
     float* wide_x = frame.take<float>(elements_of(x));
     float* wide_y = frame.take<float>(elements_of(y));
     float* residual =
@@ -128,17 +160,9 @@ void run(const ConvPlan& plan, const ConvTensors& tensors) {
     part.x = wide_x;
     part.y = wide_y;
     part.residual = residual;
-    const bool keeps_wide = chosen.packed_bytes == 0;
-    if (tensors.packed != nullptr && keeps_wide) {
-        part.weight = tensors.packed;
-        part.packed = nullptr;
-    } else if (tensors.packed == nullptr || !tensors.packed_finite) {
-        float* weight = frame.take<float>(elements_of(weight_axes(inner)));
-        widen_weight(plan, tensors.weight, weight);
-        part.weight = weight;
-    }
     const int64 bytes = element_bytes(problem.dtype);
-    for (int64 n = 0; n < problem.n; n += inner.n) {
+    for (int64 done = 0; done < problem.n; done += inner.n) {
+        const int64 n = std::min(done, problem.n - inner.n);
         const auto* from =
             static_cast<const char*>(tensors.x) + n * problem.x_pitch[0] * bytes;
         const int64 y_offset = n * problem.y_pitch[0] * bytes;
@@ -172,14 +196,11 @@ void run(const ConvPlan& plan, const ConvTensors& tensors) {
 
 void pack(const ConvPlan& plan, const void* weight, void* packed) {
     const ConvPlan& layer = plan.inner[LAYER];
-    if (layer.packed_bytes == 0) {
-        widen_weight(plan, weight, static_cast<float*>(packed));
-        return;
+    auto* kept = static_cast<char*>(packed);
+    widen_weight(plan, weight, kept);
+    if (layer.packed_bytes > 0) {
+        layer.algorithm->pack(layer, kept, kept + wide_weight_bytes(layer.problem));
     }
-    ScratchFrame frame;
-    float* wide = frame.take<float>(elements_of(weight_axes(layer.problem)));
-    widen_weight(plan, weight, wide);
-    layer.algorithm->pack(layer, wide, packed);
 }
 
 std::string supports(const ConvProblem& problem) {
@@ -194,7 +215,7 @@ inner_of(const ConvProblem& inner, const IsaTable& isa, const Machine& host) {
 
 double cost_us(const ConvProblem& problem, const IsaTable& isa, const Machine& host) {
     const ConvProblem inner = inner_problem(problem, host);
-    const double parts = static_cast<double>(problem.n / inner.n);
+    const double parts = static_cast<double>(ceil_div(problem.n, inner.n));
     const double converted = static_cast<double>(elements_of(x_axes(problem))) +
                              static_cast<double>(elements_of(y_axes(problem))) *
                                  (problem.has_residual != 0 ? 2.0 : 1.0);
@@ -212,7 +233,7 @@ double pack_us(const ConvProblem& problem, const IsaTable& isa, const Machine& h
 Movement
 movement(const ConvProblem& problem, const IsaTable& isa, const Machine& host) {
     const ConvProblem inner = inner_problem(problem, host);
-    const double parts = static_cast<double>(problem.n / inner.n);
+    const double parts = static_cast<double>(ceil_div(problem.n, inner.n));
     const Movement within = inner_of(inner, isa, host).movement(inner, isa, host);
     const double halves =
         bytes_of_x(problem) + bytes_of_y(problem) + bytes_of_weight(problem);
@@ -250,10 +271,10 @@ ConvPlan plan(const ConvProblem& problem, const IsaTable& isa, const Machine& ho
     const ConvProblem inner = inner_problem(problem, host);
     const ConvPlan call = inner_of(inner, isa, host).plan(inner, isa, host);
     const ConvPlan layer = quickest(inner, isa, host, true)->plan(inner, isa, host);
-    const int64 weight = elements_of(weight_axes(inner)) * int64{sizeof(float)};
-    const int64 wide = (elements_of(x_axes(inner)) + elements_of(y_axes(inner))) *
-                           int64{sizeof(float)} +
-                       weight;
+    const int64 weight = wide_weight_bytes(inner);
+    const int64 outputs = elements_of(y_axes(inner)) * (1 + problem.has_residual);
+    const int64 wide =
+        (elements_of(x_axes(inner)) + outputs) * int64{sizeof(float)} + weight;
     Blocking blocking = call.blocking;
     blocking.insert(blocking.begin(), {"samples", inner.n});
     return ConvPlan{
@@ -266,7 +287,7 @@ ConvPlan plan(const ConvProblem& problem, const IsaTable& isa, const Machine& ho
         .parallel = call.parallel,
         .blocking = blocking,
         .workspace_bytes = wide + call.workspace_bytes,
-        .packed_bytes = layer.packed_bytes == 0 ? weight : layer.packed_bytes,
+        .packed_bytes = weight + layer.packed_bytes,
         .packing =
             std::string("widened for ") + layer.algorithm->name + ", " + layer.packing,
         .inner = {call, layer},

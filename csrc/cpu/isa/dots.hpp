@@ -29,8 +29,8 @@ inline constexpr int MAX_DOT_ROWS = 32;
 
 // acc[row][lane] = the sum, over taps, then groups, of the dot product of group g at
 // a + row * a_pitch + a_tap[tap] with group [tap][g][lane] of b. Pitches are bytes. acc
-// and b are aligned to a line; both have lanes for two vectors, of which a narrow tile
-// uses the first.
+// and b are aligned to a vector; both have lanes for two vectors, of which a narrow
+// tile uses the first.
 struct DotTile {
     const void* a;
     int64 a_pitch;
