@@ -14,8 +14,7 @@ import numpy as np
 import pytest
 
 import pyconv as pc
-from pyconv import _core
-from tests.cases import Array, in_order, normal
+from tests.cases import FLOAT_ISAS, Array, in_order, normal
 from tests.precision import every_exponent, needs_longdouble, units
 
 DTYPES = (np.float32, np.float64)
@@ -25,7 +24,7 @@ MULTIPLIED = (0.5, 1.0, 1.5, 2.0, 2.5, 3.0, 6.5, 8.0)
 GENERAL = (1e-3, 1 / 3, 2 / 3, 0.7, 1.25, 2.7, 7.3, 9.0, 10.5, 31.4, 100.0)
 NEGATIVE = (-0.5, -0.1, -0.99)
 
-each_isa = pytest.mark.parametrize("name", _core.isa_names())
+each_isa = pytest.mark.parametrize("name", FLOAT_ISAS)
 each_dtype = pytest.mark.parametrize("dtype", DTYPES, ids=["float32", "float64"])
 
 

@@ -5,7 +5,7 @@
 // of every output are picked by one shuffle, whatever stride and dilation, and reduced.
 // Lanes outside the row are loaded as what changes nothing. With indices, taps are
 // picked from every row, and an index is the number of its lane and where the row
-// began.
+// began. Made for AVX-512's masked loads and two-source shuffles; elsewhere only right.
 #pragma once
 
 #include "cpu/isa/isa.hpp"
@@ -28,15 +28,6 @@ inline __attribute__((always_inline)) typename Simd<T>::Vector pick(
         return _mm512_permutex2var_pd(low, reinterpret_cast<__m512i>(index), high);
     }
 #else
-#if defined(__AVX2__)
-    if constexpr (sizeof(T) == 4) {
-        const auto lanes = reinterpret_cast<__m256i>(index);
-        return _mm256_blendv_ps(
-            _mm256_permutevar8x32_ps(low, lanes),
-            _mm256_permutevar8x32_ps(high, lanes),
-            _mm256_castsi256_ps(_mm256_slli_epi32(lanes, 28))); // bit 3 is the sign
-    }
-#endif
     constexpr int LANES = Simd<T>::LANES;
     typename Simd<T>::Vector out{};
     for (int lane = 0; lane < LANES; ++lane) {

@@ -263,10 +263,10 @@ std::string supports(const PoolProblem& problem) {
 }
 
 PoolForm form_of(const PoolProblem& problem, const IsaTable& isa, const Machine& host) {
-    if (!pool_channels_last(problem) && picks(problem, lanes_of(problem, isa))) {
+    if (!pool_channels_last(problem) && picks(problem, isa)) {
         return PoolForm::PICKED;
     }
-    if (!pool_channels_last(problem) && pools_lines(problem)) {
+    if (!pool_channels_last(problem) && pools_lines(problem, isa)) {
         return PoolForm::LINES;
     }
     return pool_form(problem, isa, host, problem.output[2]);

@@ -27,6 +27,11 @@ inline int lanes_of(const PoolProblem& problem, const IsaTable& isa) {
     return problem.dtype == FLOAT32 ? isa.f32.lanes : isa.f64.lanes;
 }
 
+// Loads and stores part of a vector as quickly as all of it.
+inline bool has_masks(const IsaTable& isa) {
+    return isa.vector_bytes == 64;
+}
+
 inline bool pool_channels_last(const PoolProblem& problem) {
     return problem.x_pitch[1] == 1 && problem.y_pitch[1] == 1 && problem.c > 1;
 }

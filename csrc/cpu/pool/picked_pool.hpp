@@ -21,11 +21,12 @@ inline int64 picked_outputs(const PoolProblem& problem, int64 lanes) {
     return reach > 2 * lanes ? 0 : std::min(lanes, more + 1);
 }
 
-inline bool picks(const PoolProblem& problem, int64 lanes) {
+inline bool picks(const PoolProblem& problem, const IsaTable& isa) {
+    const int64 lanes = lanes_of(problem, isa);
     const bool along = (problem.x_pitch[4] == 1 || problem.input[2] == 1) &&
                        (problem.y_pitch[4] == 1 || problem.output[2] == 1);
-    // Fewer lanes have no shuffle by an index, of fewer outputs channels are better.
-    return along && lanes >= 8 && problem.output[2] >= LEAST_PICKED &&
+    // Of fewer outputs channels are better.
+    return has_masks(isa) && along && problem.output[2] >= LEAST_PICKED &&
            problem.adaptive == 0 && !takes_powers(problem) &&
            picked_outputs(problem, lanes) >= std::min(lanes / 2, problem.output[2]);
 }
