@@ -18,6 +18,9 @@
 
 namespace pyconv {
 
+// Panels of as many bytes stay in L2 beside what passes through.
+inline constexpr int64 NEAR_BYTES = 256 << 10;
+
 // Between a thread's first tile and its last.
 class InTiles {
   public:
@@ -145,8 +148,16 @@ class Worker {
         const int64 first = share * shape_.panels / product_.shares;
         const int64 last = (share + 1) * shape_.panels / product_.shares;
         first_panel_ = first;
-        for (int64 panel = first; panel < last; ++panel) {
-            multiply(panel);
+        // Rows of the input come from memory: where the panels stay near, all of them
+        // pass a tile of rows while the next one is fetched.
+        const bool by_tile = product_.in_place && product_.packed != nullptr &&
+                             (last - first) * shape_.panel_bytes() <= NEAR_BYTES;
+        const int64 all = positions();
+        const int64 step = by_tile ? kernel_.rows : all;
+        for (int64 from = 0; from < all; from += step) {
+            for (int64 panel = first; panel < last; ++panel) {
+                multiply(panel, from, std::min(from + step, all));
+            }
         }
     }
 
@@ -203,7 +214,8 @@ class Worker {
                    : block_.count;
     }
 
-    void multiply(int64 panel) {
+    // Rows [from, to) of every sample of the block with a panel.
+    void multiply(int64 panel, int64 from, int64 to) {
         const int64 index = block_.group * shape_.panels + panel;
         const char* b = product_.packed + index * shape_.panel_bytes();
         if (product_.packed == nullptr) {
@@ -221,14 +233,16 @@ class Worker {
         const int64 filter = block_.group * shape_.filters + k;
         const Sum* bias = bias_of(filter, columns, b);
         for (int64 sample = 0; sample < block_.samples; ++sample) {
-            multiply_rows(sample, b, bias, filter, columns, panel == first_panel_);
+            const bool is_first = panel == first_panel_;
+            multiply_rows(sample, from, to, b, bias, filter, columns, is_first);
         }
     }
 
-    // All rows of a sample's part of the block with a panel; at their first, rows of
-    // the input come from memory.
+    // Of one sample; at their first panel, rows of the input come from memory.
     void multiply_rows(
         int64 sample,
+        int64 from,
+        int64 to,
         const char* b,
         const Sum* bias,
         int64 filter,
@@ -236,14 +250,15 @@ class Worker {
         bool is_first) {
         const int vectors = 2 * columns <= shape_.width ? 1 : 2;
         const char* rows = first_row_ + sample * sample_bytes_;
-        const int64 all = positions();
+        const int64 all = to - from;
         // Whole tiles where rows are read together, equal ones otherwise.
         const int64 tiles = ceil_div(all, kernel_.rows);
         for (int64 tile = 0; tile < tiles; ++tile) {
             const bool equal = kernel_.row_unit == 1;
-            const int64 begin = equal ? tile * all / tiles : tile * kernel_.rows;
-            const int64 end =
-                equal ? (tile + 1) * all / tiles : std::min(all, begin + kernel_.rows);
+            const int64 begin =
+                from + (equal ? tile * all / tiles : tile * kernel_.rows);
+            const int64 end = equal ? from + (tile + 1) * all / tiles
+                                    : std::min(to, begin + kernel_.rows);
             DotTile work{
                 .a = rows + begin * pitch_,
                 .a_pitch = pitch_,
