@@ -342,6 +342,8 @@ def main(arguments: list[str]) -> int:
                     progress.advance(task)
                 report["groups"][key] = records
                 report["machine"] = machine.describe()
+                commit = report["machine"]["commit"]
+                report.setdefault("commits", {})[key] = commit
                 path.parent.mkdir(parents=True, exist_ok=True)
                 path.write_text(json.dumps(rounded(report), indent=1) + "\n")
     show(report, console)
