@@ -11,7 +11,6 @@ pyconv does, QLinearConv rounds to uint8 as well. JSON: types-threads<N>.json.
 
 from __future__ import annotations
 
-import argparse
 import json
 import math
 import sys
@@ -19,7 +18,6 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from importlib import import_module
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import ml_dtypes
@@ -31,7 +29,7 @@ from rich.table import Table
 import pyconv as pc
 from benchmarks import machine
 from benchmarks.bench import progress_bar, rounded
-from benchmarks.measuring import Budget, family
+from benchmarks.measuring import Budget, family, read_options
 from benchmarks.peers import channels_last
 from benchmarks.shapes import NETWORKS, Layer, square
 from benchmarks.standing import geometric_mean
@@ -315,14 +313,7 @@ def show(report: dict[str, Any], console: Console) -> None:
 
 def main(arguments: list[str]) -> int:
     """Measure the groups asked for, or print what is there."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", 1)[0])
-    parser.add_argument("--threads", type=int, default=machine.available_cores())
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--turn-seconds", type=float, default=0.03)
-    parser.add_argument("--group", action="append", choices=tuple(GROUPS))
-    parser.add_argument("--table", action="store_true", help="print what is there")
-    parser.add_argument("--out", type=Path, default=None)
-    options = parser.parse_args(arguments)
+    options = read_options(__doc__, GROUPS, arguments)
     stem = f"types-threads{options.threads}.json"
     path = options.out or machine.results_folder() / stem
     report = json.loads(path.read_text()) if path.exists() else {"groups": {}}

@@ -10,12 +10,10 @@ are fresh. JSON: operations-threads<N>.json among this machine's results.
 
 from __future__ import annotations
 
-import argparse
 import json
 import sys
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -26,7 +24,7 @@ from rich.table import Table
 import pyconv as pc
 from benchmarks import machine
 from benchmarks.bench import progress_bar, rounded
-from benchmarks.measuring import Budget, family
+from benchmarks.measuring import Budget, family, read_options
 from benchmarks.operation_cases import Array, Case, convolutions, patches, pools
 from benchmarks.operation_groups import (
     GROUPS,
@@ -222,14 +220,7 @@ def show(report: dict[str, Any], console: Console) -> None:
 
 def main(arguments: list[str]) -> int:
     """Measure the groups asked for, or print what is there."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", 1)[0])
-    parser.add_argument("--threads", type=int, default=machine.available_cores())
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--turn-seconds", type=float, default=0.03)
-    parser.add_argument("--group", action="append", choices=tuple(GROUPS))
-    parser.add_argument("--table", action="store_true", help="print what is there")
-    parser.add_argument("--out", type=Path, default=None)
-    options = parser.parse_args(arguments)
+    options = read_options(__doc__, GROUPS, arguments)
     stem = f"operations-threads{options.threads}.json"
     path = options.out or machine.results_folder() / stem
     report = load(path) if path.exists() else {"groups": {}}
