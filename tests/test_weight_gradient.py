@@ -11,8 +11,8 @@ import pytest
 
 import pyconv as pc
 from tests import oracle
-from tests.cases import FLOAT_ISAS, in_order, normal
-from tests.test_grad import DTYPES, ORDERS, weight_gradient, worst
+from tests.cases import FLOAT_ISAS, ConvCase, in_order, normal
+from tests.test_grad import DTYPES, ORDERS, geometry, weight_gradient, worst
 
 Array = np.ndarray[Any, Any]
 
@@ -115,3 +115,63 @@ def test_depth(
     pads = oracle.pairs(options.get("padding", 0), shape[2:], kernel, strides, holes)
     truth, scale = weight_gradient(x, w_shape, g, (strides, pads, holes, 1))
     assert worst(results[0], truth, scale, g.size // 35 + 1) <= 1
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+@pytest.mark.parametrize("name", FLOAT_ISAS)
+def test_padding_adds_no_term(
+    name: str,
+    bad: float,
+    isa: Callable[[str], None],
+    threads: Callable[[int], None],
+) -> None:
+    """Where a tap lies in the padding, a gradient that is not finite is not met."""
+    isa(name)
+    for shape, k, kernel, groups, window in (
+        ((2, 5, 7, 8), 6, (3, 3), 1, {"padding": 1}),
+        ((2, 40, 6, 5), 33, (3, 2), 1, {"padding": 1, "stride": 2}),
+        ((1, 3, 9, 12), 40, (5, 5), 1, {"padding": 2}),  # taps of a row side by side
+        ((2, 8, 7, 9), 8, (3, 3), 4, {"padding": ((0, 2), (2, 0)), "dilation": 2}),
+        ((3, 6, 5, 7), 6, (3, 3), 6, {"padding": 1}),
+        ((1, 2, 3, 4), 3, (2, 3), 1, {"padding": 5}),  # some taps meet nothing else
+        ((1, 2, 3, 4), 3, (1, 1), 1, {"padding": 1}),
+        ((2, 3, 30), 4, (4,), 1, {"padding": ((3, 0),), "stride": 3}),
+    ):
+        rank = len(kernel)
+        w_shape = (k, shape[1] // groups, *kernel)
+        gradient = getattr(pc.grad, f"conv{rank}d_weight")
+        for dtype in DTYPES:
+            x, w = normal(shape, dtype, 1), np.ones(w_shape, dtype)
+            given = {**window, "groups": groups}
+            g = normal(getattr(pc, f"conv{rank}d")(x, w, **given).shape, dtype, 2)
+            g[0, 0].flat[0] = g[-1, k // 2].flat[-1] = 0
+            case = ConvCase("", shape, k, kernel, **given)
+            truth, scale = weight_gradient(x, w_shape, g, geometry(case))
+            g[0, 0].flat[0] = g[-1, k // 2].flat[-1] = bad
+            by_definition = gradient(x, w_shape, g, algorithm="reference", **given)
+            dirty = ~np.isfinite(by_definition)
+            for algorithm in pc.algorithms("conv_weight"):
+                for order in ORDERS:
+                    more = {"algorithm": algorithm, **given}
+                    found = []
+                    for count in (1, 3):
+                        threads(count)
+                        out = np.full(w_shape, 7, dtype)
+                        try:
+                            dw = gradient(
+                                in_order(x, order),
+                                w_shape,
+                                in_order(g, order),
+                                out=in_order(out, order),
+                                **more,
+                            )
+                        except pc.UnsupportedAlgorithm:
+                            break
+                        found.append(dw)
+                        assert (np.isfinite(dw) == ~dirty).all(), algorithm
+                        np.testing.assert_array_equal(dw[dirty], by_definition[dirty])
+                        clean = np.where(dirty, truth, dw).astype(dtype)
+                        terms = g.size // k + 1
+                        assert worst(clean, truth, scale, terms) <= 1
+                    for dw in found[1:]:
+                        np.testing.assert_array_equal(dw, found[0])

@@ -12,6 +12,7 @@
 #include "cpu/algorithm.hpp"
 #include "cpu/conv/model.hpp"
 #include "cpu/conv_backward/weight_blocking.hpp"
+#include "cpu/conv_backward/weight_padding.hpp"
 #include "cpu/conv_backward/weight_product.hpp"
 #include "cpu/geometry.hpp"
 #include "cpu/isa/registry.hpp"
@@ -33,6 +34,7 @@ void run(const WeightPlan& plan, const WeightTensors& tensors) {
     } else {
         run_as<double>(plan, tensors);
     }
+    mend_padded_weight(plan, tensors);
 }
 
 std::string supports(const ConvProblem&) {

@@ -7,6 +7,7 @@
 #include "core/memory.hpp"
 #include "core/threads.hpp"
 #include "cpu/conv/filter_lines.hpp"
+#include "cpu/conv_backward/weight_padding.hpp"
 
 #include <type_traits>
 
@@ -341,6 +342,7 @@ void run_weight_lanes(const WeightPlan& plan, const WeightTensors& tensors) {
     } else {
         LaneWeights<double>(plan, tensors).run(plan.parallel);
     }
+    mend_padded_weight(plan, tensors);
 }
 
 } // namespace pyconv
