@@ -10,15 +10,41 @@ import numpy as np
 import pytest
 
 import pyconv as pc
-from pyconv import compiled
+from pyconv import _core, compiled, problem
+from pyconv.problem import DTYPES
 from pyconv.selection import quickest
 from tests.cases import CONV_CASES, FLOAT_ISAS, in_order, normal
-from tests.element_types import COMPLEX, HALVES, INTEGERS, ORDERS, UNIT, whole
+from tests.element_types import (
+    BFLOAT16,
+    COMPLEX,
+    HALVES,
+    INTEGERS,
+    ORDERS,
+    UNIT,
+    whole,
+)
 
 CONV = {1: pc.conv1d, 2: pc.conv2d, 3: pc.conv3d}
 ALGORITHMS = pc.algorithms("conv")
 
 each_half = pytest.mark.parametrize("dtype", HALVES, ids=str)
+
+
+def test_both_languages_have_one_table_of_types() -> None:
+    """Sizes, results and sums of problem.py are those of csrc/core/element.hpp."""
+    compiled_types = _core.element_types()
+    assert sorted(DTYPES.values()) == list(range(len(compiled_types)))
+    for name, code in DTYPES.items():
+        dtype = BFLOAT16 if name == "bfloat16" else np.dtype(name)
+        x = np.ones((1, 1, 1, 1), dtype)
+        asked = pc.explain(pc.conv2d, x, x).problem
+        assert asked.dtype == code
+        assert compiled_types[code] == (
+            asked.itemsize,
+            problem.result_type(code),
+            problem.sum_type(code),
+        ), name
+        assert asked.itemsize == dtype.itemsize
 
 
 @pytest.mark.parametrize("dtype", [*HALVES, *INTEGERS, *COMPLEX], ids=str)

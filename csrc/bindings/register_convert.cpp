@@ -66,9 +66,20 @@ void narrow_array(int64 dtype, const py::object& source, const py::object& targe
     }
 }
 
+// Of every code: bytes of an element, code of a result, code of a sum and a bias.
+py::list element_types() {
+    py::list types;
+    for (int64 dtype = 0; dtype < DATA_TYPES; ++dtype) {
+        types.append(
+            py::make_tuple(element_bytes(dtype), result_type(dtype), sum_type(dtype)));
+    }
+    return types;
+}
+
 } // namespace
 
 void register_convert(py::module_& module) {
+    module.def("element_types", &element_types);
     module.def(
         "widen", &widen_array, py::arg("dtype"), py::arg("source"), py::arg("target"));
     module.def(
