@@ -24,6 +24,7 @@ class _Candidate(TypedDict):
     workspace_bytes: int
     flops: int
     bytes: _Bytes
+    of_layer: _Candidate | None
 
 class _Machine(TypedDict):
     cores: int

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 import pyconv as pc
+from pyconv.problem import DTYPES
 from pyconv.readers import NAMES, READERS
 
 __all__ = ["main"]
@@ -67,17 +68,31 @@ def _parser() -> argparse.ArgumentParser:
     explain.add_argument("--output-padding", type=_one_or_all, help="conv_transpose's")
     explain.add_argument("--dilation", type=_one_or_all)
     explain.add_argument("--groups", type=int)
-    explain.add_argument("--dtype", choices=("float32", "float64"), default="float32")
+    explain.add_argument("--dtype", choices=tuple(DTYPES), default="float32")
     explain.add_argument("--layout", choices=("NCHW", "NHWC"), default="NCHW")
     explain.add_argument("--algorithm", default="auto")
     explain.add_argument("--json", action="store_true", help="print JSON")
     return parser
 
 
+def _dtype(name: str) -> np.dtype[Any]:
+    """Find a type by its name; bfloat16 is another package's."""
+    if name != "bfloat16":
+        return np.dtype(name)
+    try:
+        from ml_dtypes import bfloat16  # noqa: PLC0415 - need not be there
+    except ImportError:
+        raise TypeError(
+            "--dtype bfloat16 needs the package ml_dtypes, which is not installed"
+        ) from None
+    dtype: np.dtype[Any] = np.dtype(bfloat16)
+    return dtype
+
+
 def _stand_in(shape: tuple[int, ...], dtype: str) -> np.ndarray[Any, Any]:
     """Make an array of a shape and packed strides that takes no memory."""
-    steps = np.cumprod((1, *shape[:0:-1]))[::-1] * np.dtype(dtype).itemsize
-    one = np.zeros(1, dtype)
+    one = np.zeros(1, _dtype(dtype))
+    steps = np.cumprod((1, *shape[:0:-1]))[::-1] * one.itemsize
     return np.lib.stride_tricks.as_strided(one, shape, tuple(map(int, steps)))
 
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple
 
 from pyconv import _core
 from pyconv.protocols import Candidate, Problem
@@ -65,7 +65,14 @@ def candidates(problem: Problem) -> list[Candidate]:
     """Ask every compiled algorithm about a problem."""
     asked = _OPERATIONS[problem.operation].candidates
     record = problem.to_record().tobytes()
-    return [Candidate(**cast("Any", one)) for one in asked(record)]
+    return [_candidate(one) for one in asked(record)]
+
+
+def _candidate(facts: Mapping[str, Any]) -> Candidate:
+    """Read one algorithm's answer, and its answer to a layer within it."""
+    of_layer = facts["of_layer"]
+    within = None if of_layer is None else _candidate(of_layer)
+    return Candidate(**{**facts, "of_layer": within})
 
 
 def plan(problem: Problem, algorithm: str) -> Any:

@@ -10,15 +10,22 @@ from typing import Any
 
 import numpy as np
 
-from pyconv import _core
+from pyconv import _core, compiled, real_channels, widened
 from pyconv.adjoint import Adjoint
 from pyconv.backends import cuda_unavailable, requested_device
 from pyconv.layers import Layer
 from pyconv.planning import candidates, pick, plan_cache_info
-from pyconv.problem import POOL_KINDS, InputProblem, PoolGradProblem
+from pyconv.problem import (
+    DTYPES,
+    POOL_KINDS,
+    ConvProblem,
+    InputProblem,
+    PoolGradProblem,
+)
 from pyconv.protocols import Candidate, Event, Problem
 from pyconv.readers import NAMES, READERS
 from pyconv.running import Call
+from pyconv.selection import quickest
 
 __all__ = ["Explanation", "Info", "Part", "explain", "info"]
 
@@ -45,7 +52,8 @@ class Explanation:
     events : tuple of Event
         Copies and transfers that the call would make.
     parts : tuple of Part
-        Other calls that this one would make, if any.
+        Other calls that this one would make, and what runs inside `widened` and
+        `real_channels`, if any.
     """
 
     operation: str
@@ -132,7 +140,7 @@ class Explanation:
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """A call that another call makes, and others just like it.
+    """A call that another call makes or hides, and others just like it.
 
     Parameters
     ----------
@@ -188,16 +196,48 @@ def _parts(
 
 def _explained(call: Call, keeps_weights: bool = False) -> Explanation:
     """Ask every algorithm about one problem."""
-    chosen, _ = pick(call.problem, call.backend, call.algorithm, keeps_weights)
+    chosen, found = pick(call.problem, call.backend, call.algorithm, keeps_weights)
     return Explanation(
         operation=call.name,
         problem=call.problem,
         device=call.backend.name,
         chosen=chosen.name,
-        candidates=candidates(call.problem, call.backend),
+        candidates=found,
         compulsory_bytes=call.problem.compulsory_bytes,
         events=tuple(call.road.events),
+        parts=_inside(call, chosen.name, keeps_weights),
     )
+
+
+def _inside(call: Call, chosen: str, keeps_weights: bool) -> tuple[Part, ...]:
+    """Say what runs inside an algorithm that is a detour by way of floats."""
+    problem = call.problem
+    if call.backend.name != "cpu" or chosen not in (widened.NAME, real_channels.NAME):
+        return ()
+    problem = problem if problem.n > 0 else replace(problem, n=1)
+    count = 1
+    if chosen == real_channels.NAME:
+        assert isinstance(problem, ConvProblem)
+        inner, keeps_weights = real_channels.inner_problem(problem), False
+    elif problem.operation == "conv":  # widened some samples at a time
+        samples = compiled.plan(problem, chosen).blocking["samples"]
+        count = -(-problem.n // samples)
+        inner = widened.inner_problem(replace(problem, n=samples))
+    else:
+        inner = widened.inner_problem(problem)
+    best = quickest(inner, compiled.candidates, keeps_weights)
+    assert best is not None, "the detour was not refused"
+    told = Explanation(
+        operation=call.name,
+        problem=inner,
+        device=call.backend.name,
+        chosen=best.name,
+        candidates=tuple(compiled.candidates(inner)),
+        compulsory_bytes=inner.compulsory_bytes,
+        events=(),
+    )
+    dtype = next(name for name, code in DTYPES.items() if code == inner.dtype)
+    return (Part(f"{dtype} inside {chosen}", count, told),)
 
 
 def _phases(told: list[Explanation]) -> Candidate:
@@ -269,7 +309,9 @@ def explain(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Explanat
         Every algorithm with its estimated cost, predicted bytes and workspace, or the
         reason it is refused; the one that would run. Prints as a table. Of transposed
         convolutions and input gradients "phases" stands for the convolutions in `parts`,
-        where phases of one kernel, output and choice are listed once.
+        where phases of one kernel, output and choice are listed once. Where `widened` or
+        `real_channels` is chosen, `parts` has the float algorithms that it may run, and
+        the one that it does. A layer is told what it costs with its weights packed.
 
     Raises
     ------
@@ -289,7 +331,7 @@ def explain(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Explanat
     if isinstance(call, Adjoint):
         return _explained_adjoint(call)
     told = _explained(call, keeps_weights=isinstance(function, Layer))
-    return replace(told, parts=_parts(function, call, args, kwargs))
+    return replace(told, parts=_parts(function, call, args, kwargs) + told.parts)
 
 
 class Info(dict[str, Any]):

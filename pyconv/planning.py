@@ -38,9 +38,15 @@ def _at_least_one(problem: Problem) -> Problem:
     return problem if problem.n > 0 else replace(problem, n=1)
 
 
-def candidates(problem: Problem, backend: Backend) -> tuple[Candidate, ...]:
-    """List every algorithm's answer about the problem, in registry order."""
-    return _candidates(_at_least_one(problem), backend, backend.variant())
+def candidates(
+    problem: Problem, backend: Backend, keeps_weights: bool = False
+) -> tuple[Candidate, ...]:
+    """List every algorithm's answer about the problem, in registry order.
+
+    A layer that keeps its packed weights is told what that changes.
+    """
+    found = _candidates(_at_least_one(problem), backend, backend.variant())
+    return tuple(one.of_layer or one for one in found) if keeps_weights else found
 
 
 def pick(
@@ -50,9 +56,10 @@ def pick(
 
     A layer that keeps its packed weights does not count the packing.
     """
-    found = candidates(problem, backend)
+    ask = partial(candidates, backend=backend, keeps_weights=keeps_weights)
+    found = ask(problem)
     if algorithm == "auto":
-        best = quickest(problem, partial(candidates, backend=backend), keeps_weights)
+        best = quickest(problem, ask, keeps_weights)
         if best is None:
             raise UnsupportedAlgorithm(
                 f"no {backend.name} algorithm can do this:{_reasons(found)}"

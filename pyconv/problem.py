@@ -184,7 +184,12 @@ class InputProblem(ConvProblem):
         weight = self.k * (self.c // self.groups) * _volume(self.kernel)
         y = self.n * self.k * _volume(self.output)
         bias = self.c * self.has_bias
-        return (y + weight + bias + x * (1 + self.has_residual)) * self.itemsize
+        return (
+            y * self.itemsize
+            + weight * _ITEMSIZES[self.weight_dtype]
+            + bias * _ITEMSIZES[sum_type(self.dtype)]
+            + x * (1 + self.has_residual) * _ITEMSIZES[result_type(self.dtype)]
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -62,6 +62,9 @@ class Candidate:
         Operations it executes.
     bytes : mapping of str to int
         Predicted bytes by level: "l1" (L2 to L1), "l2" (L3 to L2), "dram".
+    of_layer : Candidate, optional
+        The answer to a layer that keeps packed weights, where it is another one than
+        this without `pack_us`.
     """
 
     name: str
@@ -73,6 +76,7 @@ class Candidate:
     workspace_bytes: int
     flops: int
     bytes: Mapping[str, int]
+    of_layer: Candidate | None = None
 
     @property
     def supported(self) -> bool:

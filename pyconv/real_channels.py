@@ -19,7 +19,15 @@ from pyconv.problem import DTYPES, ConvProblem
 from pyconv.protocols import Candidate
 from pyconv.selection import quickest
 
-__all__ = ["NAME", "OPERATIONS", "SUMMARY", "RealPlan", "candidate", "plan"]
+__all__ = [
+    "NAME",
+    "OPERATIONS",
+    "SUMMARY",
+    "RealPlan",
+    "candidate",
+    "inner_problem",
+    "plan",
+]
 
 NAME = "real_channels"
 SUMMARY = "real and imaginary parts as channels of one real convolution"
@@ -47,7 +55,7 @@ def _is_last(problem: ConvProblem) -> bool:
     return abs(problem.x_pitch[1]) < abs(problem.x_pitch[4])
 
 
-def _inner(problem: ConvProblem) -> ConvProblem:
+def inner_problem(problem: ConvProblem) -> ConvProblem:
     """Describe the real convolution."""
     code = DTYPES[_REAL[problem.dtype]]
     last = _is_last(problem)
@@ -76,7 +84,7 @@ def candidate(problem: ConvProblem) -> Candidate:
     """Judge the detour on a problem."""
     reason, inner = "complex64 and complex128 only", None
     if problem.dtype in _REAL:
-        inner = quickest(_inner(problem), compiled.candidates)
+        inner = quickest(inner_problem(problem), compiled.candidates)
         reason = "" if inner else "no real algorithm can do this"
     if inner is None:
         nothing = dict.fromkeys(("l1", "l2", "dram"), 0)
@@ -88,8 +96,9 @@ def candidate(problem: ConvProblem) -> Candidate:
         summary=SUMMARY,
         rounding=NAME,
         reason="",
-        cost_us=CALL_US + inner.cost_us + elements * ELEMENT_NS / 1e3,
-        pack_us=inner.pack_us,
+        # A layer keeps no weights for it: every call packs.
+        cost_us=CALL_US + inner.cost_us + inner.pack_us + elements * ELEMENT_NS / 1e3,
+        pack_us=0.0,
         workspace_bytes=inner.workspace_bytes + elements * problem.itemsize,
         flops=inner.flops,
         bytes={level: size + passed for level, size in inner.bytes.items()},
@@ -176,11 +185,11 @@ class RealPlan:
 
 def plan(problem: ConvProblem) -> RealPlan:
     """Plan a problem that `candidate` took."""
-    inner_problem = _inner(problem)
-    inner = quickest(inner_problem, compiled.candidates)
+    real = inner_problem(problem)
+    inner = quickest(real, compiled.candidates)
     assert inner is not None, "candidate() was not asked"
     return RealPlan(
         problem=problem,
-        inner=compiled.plan(inner_problem, inner.name),
+        inner=compiled.plan(real, inner.name),
         workspace_bytes=candidate(problem).workspace_bytes,
     )

@@ -28,7 +28,15 @@ from pyconv.problem import (
 from pyconv.protocols import Candidate, Problem
 from pyconv.selection import quickest
 
-__all__ = ["NAME", "OPERATIONS", "SUMMARY", "WidenedPlan", "candidate", "plan"]
+__all__ = [
+    "NAME",
+    "OPERATIONS",
+    "SUMMARY",
+    "WidenedPlan",
+    "candidate",
+    "inner_problem",
+    "plan",
+]
 
 NAME = "widened"
 SUMMARY = (
@@ -87,7 +95,7 @@ def _weight_shape(problem: ConvProblem) -> tuple[int, ...]:
     return (problem.k, problem.c // problem.groups, *kernel)
 
 
-def _inner(problem: Problem) -> Any:
+def inner_problem(problem: Problem) -> Any:
     """Describe the same in floats, over arrays without gaps."""
     code = DTYPES[_WIDE[problem.dtype]]
     x, y = _shapes(problem)
@@ -128,7 +136,7 @@ def candidate(problem: Problem) -> Candidate:
     """Judge the detour on a problem."""
     reason, inner = _reason(problem), None
     if not reason:
-        inner = quickest(_inner(problem), compiled.candidates)
+        inner = quickest(inner_problem(problem), compiled.candidates)
         reason = "" if inner else "no float algorithm can do this"
     if inner is None:
         nothing = dict.fromkeys(("l1", "l2", "dram"), 0)
@@ -246,12 +254,12 @@ class WidenedPlan:
 
 def plan(problem: Problem) -> WidenedPlan:
     """Plan a problem that `candidate` took."""
-    inner_problem = _inner(problem)
-    inner = quickest(inner_problem, compiled.candidates)
+    single = inner_problem(problem)
+    inner = quickest(single, compiled.candidates)
     assert inner is not None, "candidate() was not asked"
     return WidenedPlan(
         problem=problem,
-        inner_problem=inner_problem,
-        inner=compiled.plan(inner_problem, inner.name),
+        inner_problem=single,
+        inner=compiled.plan(single, inner.name),
         workspace_bytes=candidate(problem).workspace_bytes,
     )

@@ -110,7 +110,14 @@ pybind11::dict candidate(
             "pack_us"_a = 0.0,
             "workspace_bytes"_a = 0,
             "flops"_a = 0,
-            "bytes"_a = pybind11::dict("l1"_a = 0, "l2"_a = 0, "dram"_a = 0));
+            "bytes"_a = pybind11::dict("l1"_a = 0, "l2"_a = 0, "dram"_a = 0),
+            "of_layer"_a = pybind11::none());
+    }
+    pybind11::object of_layer = pybind11::none();
+    if constexpr (requires { algorithm.of_layer; }) {
+        if (algorithm.of_layer != nullptr) {
+            of_layer = candidate(*algorithm.of_layer, problem, isa, host);
+        }
     }
     const auto movement = algorithm.movement(problem, isa, host);
     double pack_us = 0.0;
@@ -132,7 +139,8 @@ pybind11::dict candidate(
         "bytes"_a = pybind11::dict(
             "l1"_a = whole(movement.l1_bytes),
             "l2"_a = whole(movement.l2_bytes),
-            "dram"_a = whole(movement.dram_bytes)));
+            "dram"_a = whole(movement.dram_bytes)),
+        "of_layer"_a = of_layer);
 }
 
 // The plan of a named algorithm. Throws std::invalid_argument when it refuses.

@@ -89,6 +89,9 @@ struct ConvAlgorithm {
     // them; null where they are read as they are.
     void (*pack)(const ConvPlan&, const void* weight, void* packed);
     void (*run)(const ConvPlan&, const ConvTensors&);
+    // Predicts for a layer, whose weights are packed already, where that is more than
+    // leaving pack_us out; null elsewhere.
+    const ConvAlgorithm* of_layer = nullptr;
 };
 
 // Rounds as direct convolutions of the phases do, bit for bit.

@@ -208,33 +208,38 @@ std::string supports(const ConvProblem& problem) {
     return is_half ? "" : "float16 and bfloat16 only";
 }
 
+template <Inner USE>
 const ConvAlgorithm&
 inner_of(const ConvProblem& inner, const IsaTable& isa, const Machine& host) {
-    return *quickest(inner, isa, host, false); // im2col, if nothing else, takes all
+    // im2col, if nothing else, takes all
+    return *quickest(inner, isa, host, USE == LAYER);
 }
 
+template <Inner USE>
 double cost_us(const ConvProblem& problem, const IsaTable& isa, const Machine& host) {
     const ConvProblem inner = inner_problem(problem, host);
     const double parts = static_cast<double>(ceil_div(problem.n, inner.n));
     const double converted = static_cast<double>(elements_of(x_axes(problem))) +
                              static_cast<double>(elements_of(y_axes(problem))) *
                                  (problem.has_residual != 0 ? 2.0 : 1.0);
-    return parts * inner_of(inner, isa, host).cost_us(inner, isa, host) +
+    return parts * inner_of<USE>(inner, isa, host).cost_us(inner, isa, host) +
            shared_us(ELEMENT_CYCLES * converted + 500.0, problem, host);
 }
 
+template <Inner USE>
 double pack_us(const ConvProblem& problem, const IsaTable& isa, const Machine& host) {
     const ConvProblem inner = inner_problem(problem, host);
     const double elements = static_cast<double>(elements_of(weight_axes(problem)));
-    return inner_of(inner, isa, host).pack_us(inner, isa, host) +
+    return inner_of<USE>(inner, isa, host).pack_us(inner, isa, host) +
            packing_us(ELEMENT_CYCLES * elements, problem, host);
 }
 
+template <Inner USE>
 Movement
 movement(const ConvProblem& problem, const IsaTable& isa, const Machine& host) {
     const ConvProblem inner = inner_problem(problem, host);
     const double parts = static_cast<double>(ceil_div(problem.n, inner.n));
-    const Movement within = inner_of(inner, isa, host).movement(inner, isa, host);
+    const Movement within = inner_of<USE>(inner, isa, host).movement(inner, isa, host);
     const double halves =
         bytes_of_x(problem) + bytes_of_y(problem) + bytes_of_weight(problem);
     // Floats stay where their samples do; halves come from, and go to, memory.
@@ -246,47 +251,60 @@ movement(const ConvProblem& problem, const IsaTable& isa, const Machine& host) {
     };
 }
 
+template <Inner USE>
 ConvPlan plan(const ConvProblem& problem, const IsaTable& isa, const Machine& host);
+
+// Called "widened", whatever it is used for.
+template <Inner USE>
+constexpr ConvAlgorithm widened_for(const ConvAlgorithm* of_layer) {
+    return {
+        .name = "widened",
+        .summary = "halves widened to float32, the quickest float algorithm, narrowed",
+        .rounding = "widened",
+        .elements = Elements::ALL,
+        .supports = supports,
+        .cost_us = cost_us<USE>,
+        .movement = movement<USE>,
+        .pack_us = pack_us<USE>,
+        .plan = plan<USE>,
+        .pack = pack,
+        .run = run,
+        .of_layer = of_layer,
+    };
+}
+
+constexpr ConvAlgorithm OF_LAYER = widened_for<LAYER>(nullptr);
 
 } // namespace
 
 extern const ConvAlgorithm conv_widened;
-const ConvAlgorithm conv_widened{
-    .name = "widened",
-    .summary = "halves widened to float32, the quickest float algorithm, narrowed",
-    .rounding = "widened",
-    .elements = Elements::ALL,
-    .supports = supports,
-    .cost_us = cost_us,
-    .movement = movement,
-    .pack_us = pack_us,
-    .plan = plan,
-    .pack = pack,
-    .run = run,
-};
+const ConvAlgorithm conv_widened = widened_for<CALL>(&OF_LAYER);
 
 namespace {
 
+// One plan serves calls and layers; USE says whose numbers it shows.
+template <Inner USE>
 ConvPlan plan(const ConvProblem& problem, const IsaTable& isa, const Machine& host) {
     const ConvProblem inner = inner_problem(problem, host);
-    const ConvPlan call = inner_of(inner, isa, host).plan(inner, isa, host);
-    const ConvPlan layer = quickest(inner, isa, host, true)->plan(inner, isa, host);
+    const ConvPlan call = inner_of<CALL>(inner, isa, host).plan(inner, isa, host);
+    const ConvPlan layer = inner_of<LAYER>(inner, isa, host).plan(inner, isa, host);
+    const ConvPlan& shown = USE == LAYER ? layer : call;
     const int64 weight = wide_weight_bytes(inner);
     const int64 outputs = elements_of(y_axes(inner)) * (1 + problem.has_residual);
-    const int64 wide =
-        (elements_of(x_axes(inner)) + outputs) * int64{sizeof(float)} + weight;
-    Blocking blocking = call.blocking;
+    const int64 wide = (elements_of(x_axes(inner)) + outputs) * int64{sizeof(float)} +
+                       (USE == LAYER ? 0 : weight);
+    Blocking blocking = shown.blocking;
     blocking.insert(blocking.begin(), {"samples", inner.n});
     return ConvPlan{
         .problem = problem,
         .algorithm = &conv_widened,
         .isa = &isa,
-        .vectors = call.vectors,
-        .filter_group = call.filter_group,
-        .pixel_group = call.pixel_group,
-        .parallel = call.parallel,
+        .vectors = shown.vectors,
+        .filter_group = shown.filter_group,
+        .pixel_group = shown.pixel_group,
+        .parallel = shown.parallel,
         .blocking = blocking,
-        .workspace_bytes = wide + call.workspace_bytes,
+        .workspace_bytes = wide + shown.workspace_bytes,
         .packed_bytes = weight + layer.packed_bytes,
         .packing =
             std::string("widened for ") + layer.algorithm->name + ", " + layer.packing,
