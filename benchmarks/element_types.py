@@ -11,7 +11,6 @@ pyconv does, QLinearConv rounds to uint8 as well. JSON: types-threads<N>.json.
 
 from __future__ import annotations
 
-import json
 import math
 import sys
 from collections.abc import Callable
@@ -27,9 +26,8 @@ from rich.console import Console
 from rich.table import Table
 
 import pyconv as pc
-from benchmarks import machine
-from benchmarks.bench import progress_bar, rounded
-from benchmarks.measuring import Budget, family, read_options
+from benchmarks.groups import read_options, run
+from benchmarks.measuring import Budget, family
 from benchmarks.peers import channels_last
 from benchmarks.shapes import NETWORKS, Layer, square
 from benchmarks.standing import geometric_mean
@@ -314,31 +312,9 @@ def show(report: dict[str, Any], console: Console) -> None:
 def main(arguments: list[str]) -> int:
     """Measure the groups asked for, or print what is there."""
     options = read_options(__doc__, GROUPS, arguments)
-    stem = f"types-threads{options.threads}.json"
-    path = options.out or machine.results_folder() / stem
-    report = json.loads(path.read_text()) if path.exists() else {"groups": {}}
-    console = Console(width=170 if not sys.stdout.isatty() else None)
-    if not options.table:
-        torch.set_num_threads(options.threads)
-        pc.set_num_threads(options.threads)
-        budget = Budget(options.rounds, options.turn_seconds)
-        wanted = options.group or list(GROUPS)
-        with progress_bar(console) as progress:
-            task = progress.add_task("types", total=len(wanted) * len(layers()))
-            for key in wanted:
-                records = []
-                for layer in layers():
-                    progress.update(task, description=f"{key} {layer.id}")
-                    records.append(measure(key, layer, options.threads, budget))
-                    progress.advance(task)
-                report["groups"][key] = records
-                report["machine"] = machine.describe()
-                commit = report["machine"]["commit"]
-                report.setdefault("commits", {})[key] = commit
-                path.parent.mkdir(parents=True, exist_ok=True)
-                path.write_text(json.dumps(rounded(report), indent=1) + "\n")
-    show(report, console)
-    return 0
+    named = {layer.id: layer for layer in layers()}
+    cases = dict.fromkeys(options.group or GROUPS, named)
+    return run("types", options, cases, measure, show)
 
 
 if __name__ == "__main__":

@@ -7,18 +7,16 @@ against PyTorch in float64. Who computes something else is not timed.
 
 from __future__ import annotations
 
-import argparse
 import math
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from importlib import import_module
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from benchmarks import machine, networks
+from benchmarks import networks
 from benchmarks.contenders import (
     MEMORY_ORDERS,
     PyconvFunction,
@@ -42,20 +40,6 @@ class Budget:
     rounds: int = 3
     turn_seconds: float = 0.04
     rest_seconds: float = REST_SECONDS
-
-
-def read_options(
-    description: str | None, groups: Iterable[str], arguments: list[str]
-) -> argparse.Namespace:
-    """Read the command line of a program that measures groups of cases."""
-    parser = argparse.ArgumentParser(description=(description or "").split("\n", 1)[0])
-    parser.add_argument("--threads", type=int, default=machine.available_cores())
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--turn-seconds", type=float, default=0.03)
-    parser.add_argument("--group", action="append", choices=tuple(groups))
-    parser.add_argument("--table", action="store_true", help="print what is there")
-    parser.add_argument("--out", type=Path, default=None)
-    return parser.parse_args(arguments)
 
 
 def family(name: str) -> str:

@@ -10,7 +10,6 @@ are fresh. JSON: operations-threads<N>.json among this machine's results.
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Callable
 from functools import partial
@@ -21,16 +20,13 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-import pyconv as pc
-from benchmarks import machine
-from benchmarks.bench import progress_bar, rounded
-from benchmarks.measuring import Budget, family, read_options
+from benchmarks.groups import read_options, run
+from benchmarks.measuring import Budget, family
 from benchmarks.operation_cases import Array, Case, convolutions, patches, pools
 from benchmarks.operation_groups import (
     GROUPS,
     HEADINGS,
     cells,
-    load,
     percent_of_copy,
     row,
 )
@@ -221,34 +217,11 @@ def show(report: dict[str, Any], console: Console) -> None:
 def main(arguments: list[str]) -> int:
     """Measure the groups asked for, or print what is there."""
     options = read_options(__doc__, GROUPS, arguments)
-    stem = f"operations-threads{options.threads}.json"
-    path = options.out or machine.results_folder() / stem
-    report = load(path) if path.exists() else {"groups": {}}
-    console = Console(width=170 if not sys.stdout.isatty() else None)
-    if not options.table:
-        torch.set_num_threads(options.threads)
-        pc.set_num_threads(options.threads)
-        budget = Budget(options.rounds, options.turn_seconds)
-        wanted = options.group or list(GROUPS)
-        cases = (*pools(), *convolutions(), *patches())
-        chosen = [case for case in cases if case.group in wanted]
-        found: dict[str, list[Any]] = {key: [] for key in wanted}
-        with progress_bar(console) as progress:
-            task = progress.add_task("operations", total=len(chosen))
-            for case in chosen:
-                progress.update(task, description=f"{case.group} {case.name}")
-                found[case.group].append(measure(case, options.threads, budget))
-                progress.advance(task)
-        if "machine" in report:  # of a report that named one for all groups
-            before = report.pop("machine")
-            report["machines"] = dict.fromkeys(report["groups"], before)
-        report.setdefault("machines", {})
-        report["machines"].update(dict.fromkeys(wanted, machine.describe()))
-        report["groups"].update({key: found[key] for key in wanted})
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(rounded(report), indent=1) + "\n")
-    show(report, console)
-    return 0
+    cases: dict[str, dict[str, Case]] = {key: {} for key in options.group or GROUPS}
+    for case in (*pools(), *convolutions(), *patches()):
+        if case.group in cases:
+            cases[case.group][case.name] = case
+    return run("operations", options, cases, lambda _, *given: measure(*given), show)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The operations' reports: bytes that must move, percents of a copy, the tables."""
+"""Reports of groups: bytes that must move, percents of a copy, machines, tables."""
 
 from __future__ import annotations
 
@@ -101,3 +101,37 @@ def test_a_case_is_measured_with_its_copy() -> None:
         assert found["copy"]["calls"] >= 1
         assert not any("copy" in name for name in found["contenders"])
     assert len(cases) == 1
+
+
+def test_each_group_names_its_machine(tmp_path: Path) -> None:
+    pytest.importorskip("rich")
+    pytest.importorskip("torch", reason="PyTorch is not installed")
+    from benchmarks import groups  # noqa: PLC0415 - needs both
+
+    old: dict[str, Any] = {
+        "groups": {"one": [1], "two": [2]},
+        "machine": {"cpu": "A processor", "commit": "last"},
+        "commits": {"one": "first"},
+    }
+    path = tmp_path / "types-threads2.json"
+    path.write_text(json.dumps(old))
+    shown: list[dict[str, Any]] = []
+
+    def measure(key: str, case: Any, threads: int, budget: Budget) -> dict[str, Any]:
+        assert budget.rounds == 5
+        return {"case": case, "key": key, "threads": threads}
+
+    line = ["--out", str(path), "--threads", str(pc.get_num_threads()), "--rounds", "5"]
+    options = groups.read_options("", ("one", "two"), [*line, "--group", "two"])
+    cases = {"two": {"a": "A", "b": "B"}}
+    groups.run("types", options, cases, measure, lambda found, _: shown.append(found))
+    written = json.loads(path.read_text())
+    assert shown == [written]
+    assert written["groups"]["one"] == [1]
+    assert [one["case"] for one in written["groups"]["two"]] == ["A", "B"]
+    assert written["machines"]["one"] == {"cpu": "A processor", "commit": "first"}
+    assert written["machines"]["two"]["commit"] != "last"
+    assert "machine" not in written
+    table = groups.read_options("", ("one", "two"), [*line, "--table"])
+    groups.run("types", table, cases, measure, lambda found, _: shown.append(found))
+    assert shown[1] == written
