@@ -28,6 +28,9 @@ PEER_SLACK = 10.0
 # Promises of the algorithms that round a tile or a sample as a whole: root mean square of
 # the error over that of the result. The FFT computes in float64 and rounds once.
 RELATIVE = {"winograd": 2e-5, "fft": float(np.finfo(np.float32).eps)}
+# Of types that are summed in float32: unit roundoff, smallest positive number.
+UNITS = {"float32": 2.0**-24, "float16": 2.0**-11, "bfloat16": 2.0**-8}
+SMALLEST = {"float32": 2.0**-149, "float16": 2.0**-24, "bfloat16": 2.0**-133}
 
 
 def make_input(shape: tuple[int, ...], seed: int = 0) -> Array:
@@ -79,6 +82,24 @@ def window(
     return tuple(of_x), tuple(of_w)
 
 
+def gamma(terms: int, unit: float) -> float:
+    """Higham's gamma_n."""
+    return terms * unit / (1 - terms * unit)
+
+
+def over_bound(y: Array, exact: Array, sizes: Array, terms: int, dtype: str) -> float:
+    """Largest error of any element in units of its own bound; NaN counts as infinite.
+
+    The bound is gamma_n of float32 times the sum of |x| |w| (`sizes`, float64), n the
+    terms; and for halves one rounding of what comes of it.
+    """
+    bound = gamma(terms, UNITS["float32"]) * sizes + SMALLEST["float32"]
+    if dtype != "float32":
+        bound = bound + UNITS[dtype] * (np.abs(exact) + bound) + SMALLEST[dtype] / 2
+    worst = float(np.max(np.abs(y - exact) / bound))
+    return float("inf") if np.isnan(worst) else worst
+
+
 def conv_error(
     layer: Layer,
     x: Array,
@@ -100,9 +121,7 @@ def conv_error(
         If y has another shape than the layer's output.
     """
     assert y.shape == layer.y_shape, f"shape {y.shape}, expected {layer.y_shape}"
-    unit = float(np.finfo(y.dtype).eps) / 2
-    n = layer.terms + 1
-    gamma = n * unit / (1 - n * unit)
+    of_terms = gamma(layer.terms + 1, float(np.finfo(y.dtype).eps) / 2)
     per_group, k_per_group = layer.c // layer.groups, layer.k // layer.groups
     worst, squares = 0.0, np.zeros(2)
     for place in places(layer.y_shape, count):
@@ -124,7 +143,7 @@ def conv_error(
         exact = float(np.sum(patch * taps)) + bias
         scale = float(np.sum(np.abs(patch) * np.abs(taps))) + abs(bias)
         error = abs(float(y[place]) - exact)
-        worst = max(worst, error / (gamma * scale) if scale else float(error > 0))
+        worst = max(worst, error / (of_terms * scale) if scale else float(error > 0))
         squares += np.array([error * error, exact * exact])
         if not np.isfinite(y[place]):
             return float("inf")

@@ -1,4 +1,4 @@
-"""Reports of groups: bytes that must move, percents of a copy, machines, tables."""
+"""Reports of groups: bytes that must move, percents of a copy, errors, machines, tables."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import pyconv as pc
-from benchmarks import operation_groups, readme
+from benchmarks import operation_groups, oracle, readme
 from benchmarks.measuring import Budget
 
 INSTANT = Budget(rounds=1, turn_seconds=0.0, rest_seconds=0.0)
@@ -135,3 +135,48 @@ def test_each_group_names_its_machine(tmp_path: Path) -> None:
     table = groups.read_options("", ("one", "two"), [*line, "--table"])
     groups.run("types", table, cases, measure, lambda found, _: shown.append(found))
     assert shown[1] == written
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float16", "bfloat16"])
+def test_an_element_is_held_against_its_own_bound(dtype: str) -> None:
+    ml_dtypes = pytest.importorskip("ml_dtypes")
+    kind = ml_dtypes.bfloat16 if dtype == "bfloat16" else np.dtype(dtype)
+    rng = np.random.default_rng(1)
+    x, w = (rng.standard_normal(shape).astype(kind) for shape in ((300, 64), (64, 40)))
+    wide = x.astype(np.float64), w.astype(np.float64)
+    exact, sizes = wide[0] @ wide[1], np.abs(wide[0]) @ np.abs(wide[1])
+    y = (x.astype(np.float32) @ w.astype(np.float32)).astype(kind).astype(np.float64)
+    assert oracle.over_bound(y, exact, sizes, 64, dtype) <= 1
+    # What one rounding of the largest value would hide in the smallest.
+    unit = oracle.UNITS[dtype]
+    least = np.unravel_index(np.abs(exact).argmin(), y.shape)
+    for off in (1e-3 * np.abs(exact).max(), np.nan, np.inf):
+        wrong = y.copy()
+        wrong[least] += off
+        assert oracle.over_bound(wrong, exact, sizes, 64, dtype) > 1
+    largest = np.unravel_index(np.abs(exact).argmax(), y.shape)
+    twice = y.copy()
+    twice[largest] = (
+        exact[largest] * (1 + 1.1 * unit) + 2 * sizes[largest] * 64 * 2**-24
+    )
+    assert oracle.over_bound(twice, exact, sizes, 64, dtype) > 1
+
+
+def test_what_a_type_is_held_against() -> None:
+    pytest.importorskip("torch", reason="PyTorch is not installed")
+    pytest.importorskip("rich")
+    from benchmarks import element_types  # noqa: PLC0415 - needs both
+    from benchmarks.shapes import square  # noqa: PLC0415
+
+    layer = square("tiny", "odd", 5, 7, 9, 3, pad=1)
+    for key in ("bfloat16-avx2", "float16-avx2"):
+        calls, truth = element_types.contenders(key, layer, pc.get_num_threads())
+        assert len(calls) == 4
+        for name, call in calls.items():
+            y = element_types.as_array(call())
+            assert element_types.fault(name, y, truth) == ""
+            assert "shape" in element_types.fault(name, y[:, 1:], truth)
+            y.flat[17] += 0.01 * np.abs(truth.exact).max()
+            assert "times the bound" in element_types.fault(name, y, truth)
+    assert element_types.fault("onnxruntime-integer", truth.exact, truth) == ""
+    assert element_types.fault("pyconv-uint8-nchw", truth.exact + 1, truth) == "wrong"
