@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from math import prod
 from typing import Any
 
@@ -125,6 +126,46 @@ class _Windows:
         )
 
 
+def _call(
+    name: str,
+    axes: Layout,
+    road: Road,
+    given: tuple[str, Array, Array],
+    made: tuple[str, tuple[int, ...]],
+    out: Array | None,
+    problem: Callable[[Array, Array], Im2colProblem],
+) -> Call:
+    """Take an array to its backend; `problem` describes it and the result there.
+
+    `given` is the argument's name, the array and the view that kernels read; `made` the
+    result's name and shape.
+    """
+    (source, array, seen), (result, shape) = given, made
+    if out is not None:
+        check_out(out, shape, road.dtype, {source: array})
+    backend, is_lent = place({source: array, "out": out}, road)
+    ready: dict[str, Array | None] = {"x": road.ready(source, seen)}
+    operands = to_backend(backend, road, ready) if is_lent else ready
+    target = out
+    if out is None or is_lent:
+        target = axes.planned(shape, None, road.dtype)
+    return Call(
+        name=name,
+        problem=problem(operands["x"], target),
+        backend=backend,
+        algorithm="auto",
+        road=road,
+        dtype=road.dtype,
+        layout=axes,
+        shape=shape,
+        order=None,
+        out=out,
+        operands=operands,
+        shapes={source: array.shape, result: shape},
+        lent=is_lent,
+    )
+
+
 def prepare_im2col(
     x: Any,
     kernel_size: Any,
@@ -150,35 +191,21 @@ def prepare_im2col(
     shape = (seen.shape[0], *inner) if axes.batched else inner
     road = Road(x.dtype.newbyteorder("="), dry)
     check_size("the result", shape, road.dtype.itemsize)
-    if out is not None:
-        check_out(out, shape, road.dtype, {"x": x})
-    backend, is_lent = place({"x": x, "out": out}, road)
-    ready: dict[str, Array | None] = {"x": road.ready("x", seen)}
-    operands = to_backend(backend, road, ready) if is_lent else ready
-    target = out
-    if out is None or is_lent:
-        target = axes.planned(shape, None, road.dtype)
-    return Call(
-        name="im2col",
-        problem=windows.problem(
+    return _call(
+        "im2col",
+        axes,
+        road,
+        ("x", x, seen),
+        ("columns", shape),
+        out,
+        lambda image, matrix: windows.problem(
             Im2colProblem,
             road.dtype,
             seen.shape[0],
             seen.shape[1],
-            pitches(operands["x"]),
-            _column_pitches(target, windows.output),
+            pitches(image),
+            _column_pitches(matrix, windows.output),
         ),
-        backend=backend,
-        algorithm="auto",
-        road=road,
-        dtype=road.dtype,
-        layout=axes,
-        shape=shape,
-        order=None,
-        out=out,
-        operands=operands,
-        shapes={"x": x.shape, "columns": shape},
-        lent=is_lent,
     )
 
 
@@ -216,34 +243,19 @@ def prepare_col2im(
     shape = axes.shape(n, rows // taps, extents)
     road = Road(columns.dtype.newbyteorder("="), dry)
     check_size(f"the result of output_size={extents}", shape, road.dtype.itemsize)
-    if out is not None:
-        check_out(out, shape, road.dtype, {"columns": columns})
-    backend, is_lent = place({"columns": columns, "out": out}, road)
-    ready: dict[str, Array | None] = {"x": road.ready("columns", columns)}
-    operands = to_backend(backend, road, ready) if is_lent else ready
-    target = out
-    if out is None or is_lent:
-        target = axes.planned(shape, None, road.dtype)
-    given: Any = operands["x"]
-    return Call(
-        name="col2im",
-        problem=windows.problem(
+    return _call(
+        "col2im",
+        axes,
+        road,
+        ("columns", columns, columns),
+        ("x", shape),
+        out,
+        lambda matrix, image: windows.problem(
             Col2imProblem,
             road.dtype,
             n,
             rows // taps,
-            pitches(axes.view(target)),
-            _column_pitches(given, windows.output),
+            pitches(axes.view(image)),
+            _column_pitches(matrix, windows.output),
         ),
-        backend=backend,
-        algorithm="auto",
-        road=road,
-        dtype=road.dtype,
-        layout=axes,
-        shape=shape,
-        order=None,
-        out=out,
-        operands=operands,
-        shapes={"columns": columns.shape, "x": shape},
-        lent=is_lent,
     )
