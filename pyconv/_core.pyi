@@ -50,8 +50,8 @@ class _FastPath(TypedDict):
 
 version: str
 
-@final
-class ConvPlan:
+# What all plans show; no class of the module.
+class _Plan:
     @property
     def algorithm(self) -> str: ...
     @property
@@ -59,11 +59,14 @@ class ConvPlan:
     @property
     def workspace_bytes(self) -> int: ...
     @property
+    def blocking(self) -> dict[str, int]: ...
+
+@final
+class ConvPlan(_Plan):
+    @property
     def packed_bytes(self) -> int: ...
     @property
     def packing(self) -> str: ...
-    @property
-    def blocking(self) -> dict[str, int]: ...
 
 @final
 class PackedWeight:
@@ -71,26 +74,10 @@ class PackedWeight:
     def nbytes(self) -> int: ...
 
 @final
-class WeightPlan:
-    @property
-    def algorithm(self) -> str: ...
-    @property
-    def isa(self) -> str: ...
-    @property
-    def workspace_bytes(self) -> int: ...
-    @property
-    def blocking(self) -> dict[str, int]: ...
+class WeightPlan(_Plan): ...
 
 @final
-class InputPlan:
-    @property
-    def algorithm(self) -> str: ...
-    @property
-    def isa(self) -> str: ...
-    @property
-    def workspace_bytes(self) -> int: ...
-    @property
-    def blocking(self) -> dict[str, int]: ...
+class InputPlan(_Plan): ...
 
 @final
 class PhasesPlan:
@@ -98,37 +85,13 @@ class PhasesPlan:
     def algorithms(self) -> tuple[str, ...]: ...
 
 @final
-class PoolPlan:
-    @property
-    def algorithm(self) -> str: ...
-    @property
-    def isa(self) -> str: ...
-    @property
-    def workspace_bytes(self) -> int: ...
-    @property
-    def blocking(self) -> dict[str, int]: ...
+class PoolPlan(_Plan): ...
 
 @final
-class PoolGradPlan:
-    @property
-    def algorithm(self) -> str: ...
-    @property
-    def isa(self) -> str: ...
-    @property
-    def workspace_bytes(self) -> int: ...
-    @property
-    def blocking(self) -> dict[str, int]: ...
+class PoolGradPlan(_Plan): ...
 
 @final
-class UnaryPlan:
-    @property
-    def algorithm(self) -> str: ...
-    @property
-    def isa(self) -> str: ...
-    @property
-    def workspace_bytes(self) -> int: ...
-    @property
-    def blocking(self) -> dict[str, int]: ...
+class UnaryPlan(_Plan): ...
 
 def isa_names() -> tuple[str, ...]: ...
 def active_isa() -> str: ...
@@ -244,22 +207,8 @@ def conv_remember(
     packed: PackedWeight | None,
     out_shape: tuple[int, ...],
     out_order: tuple[int, ...] | None,
-    rank: object,
-    x: object,
-    weight: object,
-    bias: object,
-    stride: object,
-    padding: object,
-    dilation: object,
-    groups: object,
-    padding_mode: object,
-    layout: object,
-    activation: object,
-    residual: object,
-    algorithm: object,
-    accuracy: object,
-    out: object,
     /,
+    *arguments: object,
 ) -> None: ...
 def pool_cached(
     name: object,
@@ -282,21 +231,8 @@ def pool_remember(
     plan: PoolPlan,
     out_shape: tuple[int, ...],
     out_order: tuple[int, ...] | None,
-    name: object,
-    x: object,
-    kernel_size: object,
-    stride: object,
-    padding: object,
-    dilation: object,
-    ceil_mode: object,
-    count_include_pad: object,
-    divisor_override: object,
-    norm_type: object,
-    return_indices: object,
-    layout: object,
-    algorithm: object,
-    out: object,
     /,
+    *arguments: object,
 ) -> None: ...
 def weight_cached(
     rank: object,
