@@ -303,9 +303,12 @@ Movement winograd_movement(
     const double flops = 2.0 * tiles * points * panels *
                              static_cast<double>(layout.width * geometry.depth()) +
                          (v + m) / bytes * 4.0;
-    const double row_tiles = tiles / tile_rows(problem, isa);
+    // Of U, however few the tiles are that fill a register tile's rows.
+    const double reads = std::max(
+        1.0,
+        static_cast<double>(geometry.tile_count(problem)) / tile_rows(problem, isa));
     const double turned = turns_ahead(problem, geometry) ? 2.0 * x : 0.0;
-    const double l1 = turned + patches + v + v * panels + u * row_tiles + 2.0 * m + y;
+    const double l1 = turned + patches + v + v * panels + u * reads + 2.0 * m + y;
     // Between staged stages everything goes past L2; V comes back once a panel where
     // that of one point does not stay there.
     const double l2_bytes = static_cast<double>(host.l2_bytes);
