@@ -72,8 +72,8 @@ def test_refusals_name_the_reason(options: dict[str, Any]) -> None:
 @pytest.mark.parametrize(
     ("n", "c", "size", "passing", "staged_tiles"),
     [
-        (3, 40, 13, True, 0),
-        (2, 150, 9, True, 0),
+        (3, 40, 8, True, 0),
+        (2, 150, 6, True, 0),
         (3, 70, 40, False, 0),
         (1, 512, 20, False, 25),
         (4, 512, 60, False, 490),
