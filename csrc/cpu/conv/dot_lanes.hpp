@@ -3,6 +3,7 @@
 
 #include "core/element.hpp"
 #include "cpu/conv/dot_shape.hpp"
+#include "cpu/isa/registry.hpp"
 
 #include <cstdint>
 #include <type_traits>
@@ -36,6 +37,28 @@ void with_lanes(int64 dtype, const DotShape& shape, Work&& work) {
             }
         }
     });
+}
+
+// Turns a matrix of four or eight bytes an element. Moved, never computed with: any
+// word is as good as a float.
+template <class Word>
+void transpose_words(
+    const IsaTable& isa,
+    const Word* from,
+    int64 from_pitch,
+    int64 rows,
+    int64 columns,
+    Word* to,
+    int64 to_pitch) {
+    using Real = std::conditional_t<sizeof(Word) == 4, float, double>;
+    static_assert(sizeof(Word) == sizeof(Real));
+    kernels_of<Real>(isa).transpose(
+        reinterpret_cast<const Real*>(from),
+        from_pitch,
+        rows,
+        columns,
+        reinterpret_cast<Real*>(to),
+        to_pitch);
 }
 
 } // namespace pyconv

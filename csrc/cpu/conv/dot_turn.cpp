@@ -3,6 +3,7 @@
 #include "core/memory.hpp"
 #include "core/threads.hpp"
 #include "cpu/conv/dot_input.hpp"
+#include "cpu/conv/dot_lanes.hpp"
 
 #include <algorithm>
 #include <cstdint>
@@ -15,7 +16,7 @@ namespace {
 // elements of one pixel's neighbouring channels first become one word of a line.
 template <class Part>
 void turn_words(
-    const Kernels<float>& kernels,
+    const IsaTable& isa,
     const Part* from,
     int64 channel_pitch,
     int64 channels,
@@ -41,13 +42,13 @@ void turn_words(
                 word[i] = all;
             }
         }
-        // Moved, never computed with: any word is as good as a float.
-        kernels.transpose(
-            reinterpret_cast<const float*>(words),
+        transpose_words(
+            isa,
+            words,
             COLUMNS,
             groups,
             columns,
-            reinterpret_cast<float*>(to + done * to_pitch),
+            reinterpret_cast<std::uint32_t*>(to + done * to_pitch),
             to_pitch / PARTS);
     }
 }
@@ -62,29 +63,15 @@ void turn_line(
     int64 count) {
     const int64 channels = problem.c;
     const int64 pitch = problem.x_pitch[1];
-    if constexpr (sizeof(X) == 4) {
-        isa.f32.transpose(
-            reinterpret_cast<const float*>(from),
-            pitch,
-            channels,
-            count,
-            reinterpret_cast<float*>(to),
-            channels);
-    } else if constexpr (sizeof(X) == 8) {
-        isa.f64.transpose(
-            reinterpret_cast<const double*>(from),
-            pitch,
-            channels,
-            count,
-            reinterpret_cast<double*>(to),
-            channels);
+    if constexpr (sizeof(X) >= 4) {
+        transpose_words(isa, from, pitch, channels, count, to, channels);
     } else {
         using Part = std::conditional_t<sizeof(X) == 2, std::uint16_t, std::uint8_t>;
         constexpr int64 PARTS = 4 / int64{sizeof(X)};
         int64 done = 0;
         if (channels % PARTS == 0) {
             turn_words(
-                isa.f32,
+                isa,
                 reinterpret_cast<const Part*>(from),
                 pitch,
                 channels,

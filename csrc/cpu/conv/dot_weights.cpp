@@ -80,23 +80,14 @@ void panel_as(
         }
         corrections[k] = 0U - 128U * sum;
     }
-    // Moved, never computed with: any word is as good as a float.
+    const auto turn = [&]<class Word>(Word* to) {
+        const auto* from = reinterpret_cast<const Word*>(rows);
+        transpose_words(isa, from, pitch, shape.width, groups, to, shape.width);
+    };
     if (shape.group_bytes() == 4) {
-        isa.f32.transpose(
-            reinterpret_cast<const float*>(rows),
-            pitch,
-            shape.width,
-            groups,
-            reinterpret_cast<float*>(packed),
-            shape.width);
+        turn(reinterpret_cast<std::uint32_t*>(packed));
     } else {
-        isa.f64.transpose(
-            reinterpret_cast<const double*>(rows),
-            pitch,
-            shape.width,
-            groups,
-            reinterpret_cast<double*>(packed),
-            shape.width);
+        turn(reinterpret_cast<std::uint64_t*>(packed));
     }
 }
 
