@@ -58,10 +58,87 @@ inline __attribute__((always_inline)) void transpose_block(V (&block)[LANES]) {
     }
 }
 
-// Fewer rows than LANES, at most LANES columns.
+// LANES x LANES, from memory to memory.
+template <class T>
+inline __attribute__((always_inline)) void
+transpose_whole(const T* from, int64 from_pitch, T* to, int64 to_pitch) {
+    constexpr int LANES = Simd<T>::LANES;
+    using Unaligned = typename Simd<T>::Unaligned;
+    typename Simd<T>::Vector block[LANES];
+    PYCONV_UNROLL
+    for (int k = 0; k < LANES; ++k) {
+        block[k] = *reinterpret_cast<const Unaligned*>(from + k * from_pitch);
+    }
+    transpose_block(block);
+    PYCONV_UNROLL
+    for (int k = 0; k < LANES; ++k) {
+        *reinterpret_cast<Unaligned*>(to + k * to_pitch) = block[k];
+    }
+}
+
+#if defined(__AVX2__) && !defined(__AVX512F__)
+// AVX2 shuffles within the halves of a vector. Rows i and i + LANES / 2 are loaded into
+// the halves of one, half of the columns at a time: half as many shuffles as by
+// interleaving whole vectors, and half as many registers.
+template <>
+inline __attribute__((always_inline)) void
+transpose_whole(const float* from, int64 from_pitch, float* to, int64 to_pitch) {
+    PYCONV_UNROLL
+    for (int half = 0; half < 8; half += 4) {
+        __m256 row[4];
+        PYCONV_UNROLL
+        for (int k = 0; k < 4; ++k) {
+            const float* at = from + k * from_pitch + half;
+            row[k] = _mm256_insertf128_ps(
+                _mm256_castps128_ps256(_mm_loadu_ps(at)),
+                _mm_loadu_ps(at + 4 * from_pitch),
+                1);
+        }
+        PYCONV_UNROLL
+        for (int k = 0; k < 4; k += 2) {
+            const __m256 upper = k == 0 ? _mm256_unpacklo_ps(row[0], row[1])
+                                        : _mm256_unpackhi_ps(row[0], row[1]);
+            const __m256 lower = k == 0 ? _mm256_unpacklo_ps(row[2], row[3])
+                                        : _mm256_unpackhi_ps(row[2], row[3]);
+            float* column = to + (half + k) * to_pitch;
+            _mm256_storeu_ps(column, _mm256_shuffle_ps(upper, lower, 0x44));
+            _mm256_storeu_ps(column + to_pitch, _mm256_shuffle_ps(upper, lower, 0xEE));
+        }
+    }
+}
+
+template <>
+inline __attribute__((always_inline)) void
+transpose_whole(const double* from, int64 from_pitch, double* to, int64 to_pitch) {
+    PYCONV_UNROLL
+    for (int half = 0; half < 4; half += 2) {
+        __m256d row[2];
+        PYCONV_UNROLL
+        for (int k = 0; k < 2; ++k) {
+            const double* at = from + k * from_pitch + half;
+            row[k] = _mm256_insertf128_pd(
+                _mm256_castpd128_pd256(_mm_loadu_pd(at)),
+                _mm_loadu_pd(at + 2 * from_pitch),
+                1);
+        }
+        double* column = to + half * to_pitch;
+        _mm256_storeu_pd(column, _mm256_unpacklo_pd(row[0], row[1]));
+        _mm256_storeu_pd(column + to_pitch, _mm256_unpackhi_pd(row[0], row[1]));
+    }
+}
+#endif
+
+// Fewer rows than LANES, at most LANES columns. The first `whole` of these may be
+// stored as vectors: what is too much is written again.
 template <class T>
 void transpose_edge(
-    const T* from, int64 from_pitch, int64 rows, int64 columns, T* to, int64 to_pitch) {
+    const T* from,
+    int64 from_pitch,
+    int64 rows,
+    int64 columns,
+    T* to,
+    int64 to_pitch,
+    int64 whole) {
     constexpr int LANES = Simd<T>::LANES;
     using Unaligned = typename Simd<T>::Unaligned;
     typename Simd<T>::Vector block[LANES]{};
@@ -72,7 +149,11 @@ void transpose_edge(
     }
     transpose_block(block);
     for (int64 j = 0; j < columns; ++j) {
-        store_partial(to + j * to_pitch, block[j], rows);
+        if (j < whole) {
+            *reinterpret_cast<Unaligned*>(to + j * to_pitch) = block[j];
+        } else {
+            store_partial(to + j * to_pitch, block[j], rows);
+        }
     }
 }
 
@@ -100,7 +181,6 @@ template <class T>
 void transpose(
     const T* from, int64 from_pitch, int64 rows, int64 columns, T* to, int64 to_pitch) {
     constexpr int LANES = Simd<T>::LANES;
-    using Unaligned = typename Simd<T>::Unaligned;
     for (int64 i = 0; i < rows; i += LANES) {
         for (int64 j = 0; j < columns; j += LANES) {
             const T* source = from + i * from_pitch + j;
@@ -112,19 +192,13 @@ void transpose(
                 continue;
             }
             if (high < LANES) {
-                transpose_edge(source, from_pitch, high, wide, target, to_pitch);
+                // Side by side, a column is written over what the last one left.
+                const bool over = !MASKS_ARE_FREE && to_pitch == rows && i == 0;
+                const int64 whole = over ? columns - j - LANES / high - 1 : 0;
+                transpose_edge(source, from_pitch, high, wide, target, to_pitch, whole);
                 continue;
             }
-            typename Simd<T>::Vector block[LANES];
-            PYCONV_UNROLL
-            for (int k = 0; k < LANES; ++k) {
-                block[k] = *reinterpret_cast<const Unaligned*>(source + k * from_pitch);
-            }
-            transpose_block(block);
-            PYCONV_UNROLL
-            for (int k = 0; k < LANES; ++k) {
-                *reinterpret_cast<Unaligned*>(target + k * to_pitch) = block[k];
-            }
+            transpose_whole(source, from_pitch, target, to_pitch);
         }
     }
 }
