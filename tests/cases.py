@@ -129,6 +129,9 @@ CONV_CASES: tuple[ConvCase, ...] = (
     _C("image_filter", (1, 1, 40, 63), 1, (5, 5), padding=2),
     _C("image_filter_even", (2, 1, 33, 65), 1, (4, 6), padding="same"),
     _C("image_filter_large", (1, 1, 37, 70), 1, (21, 17), padding=(10, 8)),
+    # Planes that begin anywhere in a line, and panels of them with a part of one left.
+    _C("planes_in_panels", (2, 19, 23, 23), 21, (1, 1)),
+    _C("planes_in_panels_grouped", (1, 10, 12, 12), 32, (1, 1), groups=2),
     _C("image_filters_1x1", (1, 4, 9, 67), 11, (1, 1)),
     _C("signal_long_kernel", (1, 1, 900), 1, (257,)),
     _C("signal_channels", (1, 2, 700), 3, (200,), 1, ((199, 0),)),

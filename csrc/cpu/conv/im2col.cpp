@@ -30,7 +30,7 @@ constexpr double LARGEST_MATRIX_BYTES = 4e9;
 // A matrix product blocked in two: a group of `group_panels` panels of b stays in L2
 // while every tile of rows of a passes over it. Units are (group of panels, tile), the
 // tile fastest.
-template <class T, class Store>
+template <class T, class Tile>
 void multiply(
     const PatchProduct<T>& product,
     bool parallel,
@@ -39,7 +39,8 @@ void multiply(
     const T* panels,
     int64 panel_count,
     int64 group_panels,
-    const Store& store) {
+    const Tile& multiply_tile) {
+    const int64 pitch = patch_row_pitch(product.depth);
     const int64 tiles = ceil_div(a_rows, product.kernels.rows);
     const int64 units = tiles * ceil_div(panel_count, group_panels);
     parallel_for(units, parallel, [&](int64 begin, int64 end, int) {
@@ -51,12 +52,13 @@ void multiply(
             const int64 from = unit / tiles * group_panels;
             const int64 to = std::min(from + group_panels, panel_count);
             for (int64 panel = from; panel < to; ++panel) {
-                product.sum(
-                    a + first * patch_row_pitch(product.depth),
-                    rows,
+                multiply_tile(
+                    {a + first * pitch, pitch},
                     panels + panel * product.depth * product.width,
+                    first,
+                    rows,
+                    panel,
                     acc);
-                store(acc, first, rows, panel);
             }
         }
     });
@@ -129,8 +131,13 @@ void run_as(const ConvPlan& plan, const ConvTensors& tensors) {
                 matrix,
                 pixel_panels,
                 plan.pixel_group,
-                [&](const T* acc, int64 first, int64 rows, int64 panel) {
-                    product.store_filters(acc, n, group, first, rows, panel);
+                [&](const PatchRows<T>& a,
+                    const T* b,
+                    int64 first,
+                    int64 rows,
+                    int64 panel,
+                    T* acc) {
+                    product.multiply_filters(a, b, n, group, first, rows, panel, acc);
                 });
         } else {
             parallel_for(
@@ -146,8 +153,13 @@ void run_as(const ConvPlan& plan, const ConvTensors& tensors) {
                 packed + group * shape.panels * shape.panel_elements(),
                 shape.panels,
                 plan.filter_group,
-                [&](const T* acc, int64 first, int64 rows, int64 panel) {
-                    product.store_pixels(acc, n, group, first, rows, panel);
+                [&](const PatchRows<T>& a,
+                    const T* b,
+                    int64 first,
+                    int64 rows,
+                    int64 panel,
+                    T* acc) {
+                    product.multiply_pixels(a, b, n, group, first, rows, panel, acc);
                 });
         }
     }

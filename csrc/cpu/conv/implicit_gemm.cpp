@@ -118,6 +118,18 @@ struct Road {
                            : product.depth * product.width;
     }
 
+    // A tile of filters as rows: packed by a layer, or as they lie, or packed here.
+    PatchRows<T> filter_rows(int64 filter, int64 count, T* own) const {
+        if (packed != nullptr) {
+            return {packed + filter * row_pitch, row_pitch};
+        }
+        if (filters_are_rows(problem)) {
+            return {weight + filter * problem.w_pitch[0], problem.w_pitch[0]};
+        }
+        pack_filter_rows(problem, product.kernels, weight, filter, count, own);
+        return {own, row_pitch};
+    }
+
     // Panels of pixels are passed over by tiles of filters.
     void multiply_by_filter(
         int64 n,
@@ -131,24 +143,17 @@ struct Road {
         for (int64 tile = tiles.first; tile < tiles.first + tiles.count; ++tile) {
             const Share rows(product.filters, tile, tiles_of_filters());
             const int64 filter = group * product.filters + rows.first;
-            if (packed == nullptr) {
-                pack_filter_rows(
-                    problem, product.kernels, weight, filter, rows.count, own);
-            }
-            const T* filters = packed == nullptr ? own : packed + filter * row_pitch;
+            const PatchRows<T> filters = filter_rows(filter, rows.count, own);
             for (int64 panel = 0; panel < panels; ++panel) {
-                product.sum(
+                product.multiply_filters(
                     filters,
-                    rows.count,
                     patches + panel * product.depth * product.width,
-                    acc);
-                product.store_filters(
-                    acc,
                     n,
                     group,
                     rows.first,
                     rows.count,
-                    pixels.first / product.width + panel);
+                    pixels.first / product.width + panel,
+                    acc);
             }
         }
     }
@@ -173,9 +178,15 @@ struct Road {
                 packed == nullptr ? own : packed + at * shape.panel_elements();
             for (int64 tile = 0; tile < tiles; ++tile) {
                 const Share rows(pixels.count, tile, tiles);
-                product.sum(patches + rows.first * row_pitch, rows.count, filters, acc);
-                product.store_pixels(
-                    acc, n, group, pixels.first + rows.first, rows.count, panel);
+                product.multiply_pixels(
+                    {patches + rows.first * row_pitch, row_pitch},
+                    filters,
+                    n,
+                    group,
+                    pixels.first + rows.first,
+                    rows.count,
+                    panel,
+                    acc);
             }
         }
     }
@@ -290,7 +301,10 @@ double cost_us(const ConvProblem& problem, const IsaTable& isa, const Machine& h
     return shared_us(samples * (products + packing) + 700.0, problem, host);
 }
 
-double pack_us(const ConvProblem& problem, const IsaTable&, const Machine& host) {
+double pack_us(const ConvProblem& problem, const IsaTable& isa, const Machine& host) {
+    if (form_of(problem, isa) == BY_FILTER && filters_are_rows(problem)) {
+        return 0.0;
+    }
     const double elements =
         bytes_of_weight(problem) / static_cast<double>(element_bytes(problem.dtype));
     return packing_us(packing_ahead_cycles(elements, problem, host), problem, host);

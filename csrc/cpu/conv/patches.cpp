@@ -104,6 +104,54 @@ void fill_panel(
     }
 }
 
+// Every output pixel is the input pixel of its number, and these are neighbours.
+bool pixels_follow(const ConvProblem& problem) {
+    int64 expected = 1;
+    for (int axis = 2; axis >= 0; --axis) {
+        const int64 extent = problem.input[axis];
+        if (problem.kernel[axis] != 1 || problem.pad_before[axis] != 0 ||
+            problem.output[axis] != extent ||
+            (extent > 1 &&
+             (problem.stride[axis] != 1 || problem.x_pitch[2 + axis] != expected))) {
+            return false;
+        }
+        expected *= extent;
+    }
+    return true;
+}
+
+// Whole panels of such pixels: a channel goes to all of them before the next one, whose
+// plane is a page away.
+template <class T>
+void copy_planes(
+    const ConvProblem& problem,
+    const Kernels<T>& kernels,
+    const T* x,
+    int64 width,
+    int64 count,
+    T* panels) {
+    constexpr int64 AHEAD = 4; // channels
+    constexpr int64 LINE = 64 / sizeof(T);
+    const int64 channels = problem.c / problem.groups;
+    for (int64 c = 0; c < channels; ++c) {
+        const T* plane = x + c * problem.x_pitch[1];
+        const T* next = plane + (c + AHEAD < channels ? AHEAD : 0) * problem.x_pitch[1];
+        for (int64 i = 0; i < count * width; i += LINE) {
+            __builtin_prefetch(next + i);
+        }
+        kernels.copy_lines(
+            CopyLines<T>{
+                .from = plane,
+                .from_pitch = width,
+                .from_step = 1,
+                .lines = count,
+                .count = width,
+                .to = panels + c * width,
+                .to_pitch = channels * width,
+            });
+    }
+}
+
 // Copies the channels of one input pixel, `step` apart, or zeros.
 template <class T>
 void copy_channels(const T* from, int64 step, int64 count, T* to) {
@@ -151,7 +199,13 @@ void fill_pixel_panels(
     const int64 depth = problem.c / problem.groups * volume(problem.kernel);
     ScratchFrame frame;
     Run* runs = frame.take<Run>(width);
-    for (int64 done = 0; done < count; done += width, panels += depth * width) {
+    int64 done = 0;
+    if (pixels_follow(problem)) {
+        done = count / width * width;
+        copy_planes(problem, kernels, x + first, width, done / width, panels);
+        panels += done * depth;
+    }
+    for (; done < count; done += width, panels += depth * width) {
         const int64 present = std::min(width, count - done);
         fill_panel(problem, kernels, x, first + done, width, present, runs, panels);
     }

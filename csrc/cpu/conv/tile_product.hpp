@@ -161,6 +161,7 @@ struct TileProduct {
                 .y = start,
                 .row_offset = tile.row_offset(),
                 .bias = bias != nullptr ? bias + filter : nullptr,
+                .bias_per_row = false,
                 .activation = problem.activation,
                 .ahead = ahead,
             });

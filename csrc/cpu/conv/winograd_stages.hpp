@@ -107,6 +107,7 @@ class WinogradStages {
                     .y = nullptr,
                     .row_offset = nullptr,
                     .bias = nullptr,
+                    .bias_per_row = false,
                     .activation = ACT_NONE,
                     .ahead = nullptr,
                 });

@@ -150,6 +150,7 @@ class InputSum {
              .y = target.y,
              .row_offset = room.offsets,
              .bias = target.bias,
+             .bias_per_row = false,
              .activation = target.activation,
              .ahead = nullptr});
     }

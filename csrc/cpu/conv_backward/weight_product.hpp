@@ -261,6 +261,7 @@ class WeightProduct {
                      .y = nullptr,
                      .row_offset = nullptr,
                      .bias = nullptr,
+                     .bias_per_row = false,
                      .activation = ACT_NONE,
                      .ahead = nullptr});
             }

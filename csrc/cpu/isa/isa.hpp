@@ -36,6 +36,7 @@ struct GemmTile {
     T* y;
     const int64* row_offset;
     const T* bias;
+    bool bias_per_row;
     int64 activation;
     // What the next tile will read: a line of it is fetched for every k. Or null.
     const T* ahead;

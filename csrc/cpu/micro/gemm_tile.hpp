@@ -62,18 +62,25 @@ template <class T, int ROWS, int VECTORS>
 inline __attribute__((always_inline)) void
 finish_rows(const GemmTile<T>& tile, typename Simd<T>::Vector (&acc)[ROWS][VECTORS]) {
     constexpr int LANES = Simd<T>::LANES;
+    using Vector = typename Simd<T>::Vector;
     using Unaligned = typename Simd<T>::Unaligned;
-    typename Simd<T>::Vector bias[VECTORS]{};
-    if (tile.bias != nullptr) {
-        PYCONV_UNROLL
-        for (int j = 0; j < VECTORS; ++j) {
-            bias[j] = *reinterpret_cast<const Unaligned*>(tile.bias + j * LANES);
-        }
+    if (tile.bias != nullptr && tile.bias_per_row) {
         PYCONV_UNROLL
         for (int i = 0; i < ROWS; ++i) {
+            const Vector bias = tile.bias[i] - Vector{};
             PYCONV_UNROLL
             for (int j = 0; j < VECTORS; ++j) {
-                acc[i][j] += bias[j];
+                acc[i][j] += bias;
+            }
+        }
+    } else if (tile.bias != nullptr) {
+        PYCONV_UNROLL
+        for (int j = 0; j < VECTORS; ++j) {
+            const Vector bias =
+                *reinterpret_cast<const Unaligned*>(tile.bias + j * LANES);
+            PYCONV_UNROLL
+            for (int i = 0; i < ROWS; ++i) {
+                acc[i][j] += bias;
             }
         }
     }
