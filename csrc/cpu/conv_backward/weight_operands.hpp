@@ -139,19 +139,19 @@ class InputBand {
     }
 
     int64 channels() const { return channels_; }
-    int64 row_pitch() const { return extent_[2] * cut_.rows; }
+    int64 row_pitch() const { return extent_[2] * channels_; }
     int64 plane_pitch() const { return extent_[1] * row_pitch(); }
     int64 sample_pitch() const { return extent_[0] * plane_pitch(); }
     // The element at (d, h, w) of sample n, all counted from the box's.
     const T* at(int64 n, int64 d, int64 h, int64 w) const {
         return room_ + n * sample_pitch() + d * plane_pitch() + h * row_pitch() +
-               w * cut_.rows;
+               w * channels_;
     }
 
   private:
     void lay_row(const T* sample, int64 d, int64 h, T* to) const {
         const ConvProblem& problem = cut_.problem;
-        const int64 rows = cut_.rows;
+        const int64 rows = channels_;
         const bool inside =
             d >= 0 && d < problem.input[0] && h >= 0 && h < problem.input[1];
         const int64 begin = std::clamp<int64>(-start_[2], 0, extent_[2]);

@@ -112,6 +112,9 @@ class WeightProduct {
                     band.lay(share.tile, box);
                     laid = share.tile;
                 }
+                if (is_last(box)) {
+                    prefetch_for_store(share);
+                }
                 T* sums = cut_.sum_items == 0 ? alone : sums_ + pair * cut_.pair_items;
                 walk_boxes(box, cut_.piece, [&](const WeightBox& piece) {
                     if (cut_.in_place) {
@@ -122,7 +125,7 @@ class WeightProduct {
                 });
                 if (is_last(box) && cut_.runs > 0) {
                     store_runs(share, sums, turned);
-                } else if (is_last(box)) {
+                } else if (is_last(box) && !finishes_in_registers(share.panel)) {
                     store(share, sums);
                 }
                 unit += share.last - share.first;
@@ -187,7 +190,7 @@ class WeightProduct {
                      .a_block =
                          deep ? stride[0] * band.plane_pitch() : band.sample_pitch(),
                      .a_line = stride[1] * band.row_pitch(),
-                     .a_step = stride[2] * cut_.rows,
+                     .a_step = stride[2] * band.channels(),
                      .b = grad,
                      .b_block = deep ? grad_.plane_pitch(width) : grad_.sample_pitch(),
                      .b_line = grad_.line_pitch(width),
@@ -219,6 +222,32 @@ class WeightProduct {
             .row = first};
     }
 
+    // A whole panel of neighbouring filters goes from the tile to the weight.
+    bool finishes_in_registers(int64 panel) const {
+        return cut_.in_place && problem_.w_pitch[0] == 1 &&
+               (panel + 1) * cut_.width <= problem_.k / problem_.groups;
+    }
+
+    // A tile's and panel's first sum.
+    T* weight_at(const Share& share) const {
+        const int64 filters = problem_.k / problem_.groups;
+        const int64 k = share.tile / cut_.tiles * filters + share.panel * cut_.width;
+        return weight_ + k * problem_.w_pitch[0] +
+               cut_.first_row(share.tile % cut_.tiles) * problem_.w_pitch[1];
+    }
+
+    // Fetches the lines that neighbouring filters will be stored to.
+    void prefetch_for_store(const Share& share) const {
+        constexpr int64 LINE = 64 / sizeof(T);
+        const T* to = weight_at(share);
+        const int64 rows = problem_.w_pitch[0] == 1 ? rows_of(share.tile) : 0;
+        for (int64 row = 0; row < rows * cut_.taps; ++row) {
+            for (int64 i = 0; i < cut_.width; i += LINE) {
+                __builtin_prefetch(to + row_offsets_[row] + i, 1);
+            }
+        }
+    }
+
     // Of windows of one element, from x where it lies: every line of a piece is a set
     // of pointers.
     void add_in_place(
@@ -248,6 +277,8 @@ class WeightProduct {
                             x + l * problem_.stride[1] * pitch[3] + i * pitch[1];
                     }
                 }
+                const bool finishes =
+                    is_last(lines) && finishes_in_registers(share.panel);
                 kernels_.gemm_tile[cut_.vectors_of(share.panel) - 1][rows - 1](
                     {.taps = lines.extent[2],
                      .a = pointers,
@@ -258,8 +289,8 @@ class WeightProduct {
                      .b_tap_pitch = grad_.line_pitch(width),
                      .acc = sums,
                      .accumulate = !is_first(lines),
-                     .y = nullptr,
-                     .row_offset = nullptr,
+                     .y = finishes ? weight_at(share) : nullptr,
+                     .row_offset = row_offsets_,
                      .bias = nullptr,
                      .bias_per_row = false,
                      .activation = ACT_NONE,
@@ -277,8 +308,7 @@ class WeightProduct {
         const int64 filters = problem_.k / problem_.groups;
         const int64 k = share.panel * cut_.width;
         const int64 width = cut_.width_of(share.panel);
-        T* to = weight_ + (share.tile / cut_.tiles * filters + k) * pitch[0] +
-                cut_.first_row(share.tile % cut_.tiles) * pitch[1];
+        T* to = weight_at(share);
         const int64 step = taps == cut_.taps ? rows : cut_.taps;
         for (int64 row = share.first; row < rows; row += step) {
             kernels_.store_tile(
