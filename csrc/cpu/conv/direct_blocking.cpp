@@ -148,11 +148,9 @@ double direct_us(const ConvProblem& problem, const IsaTable& isa, const Machine&
     const int64 pixels = volume(problem.output);
     const double samples = static_cast<double>(problem.n * problem.groups);
     const double tiles = samples * static_cast<double>(TileCut(problem, rows).count());
-    // A tail of fewer rows than four leaves the multipliers waiting for sums.
-    const int64 tail = pixels % rows;
+    // Fewer rows than four leave the multipliers waiting for sums.
     const double all_rows =
-        samples *
-        static_cast<double>(pixels - tail + (tail > 0 ? std::max<int64>(tail, 4) : 0));
+        std::max(samples * static_cast<double>(pixels), 4.0 * tiles);
     const double taps = static_cast<double>(shape.taps);
     const double loops =
         taps / static_cast<double>(joined_taps(blocking.seen(problem)));

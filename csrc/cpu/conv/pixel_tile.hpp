@@ -41,7 +41,8 @@ inline int64 joined_taps(const ConvProblem& problem) {
 }
 
 // How an output is cut into tiles: within its lines where that fills the tiles well, so
-// that fewer of them meet the padding; else across them.
+// that fewer of them meet the padding; else across them. Tiles are equal but for a row:
+// few rows would leave the multipliers waiting for sums.
 class TileCut {
   public:
     TileCut(const ConvProblem& problem, int64 rows)
@@ -58,8 +59,12 @@ class TileCut {
 
     // The first pixel of a tile; that of the tile behind the last is behind the last.
     int64 first(int64 tile) const {
-        return parts_ == 0 ? std::min(tile * rows_, pixels_)
-                           : tile / parts_ * line_ + tile % parts_ * line_ / parts_;
+        if (parts_ == 0) {
+            // Longer ones first: a tile is aimed anew where its length changes.
+            const int64 tiles = count();
+            return tile * (pixels_ / tiles) + std::min(tile, pixels_ % tiles);
+        }
+        return tile / parts_ * line_ + tile % parts_ * line_ / parts_;
     }
 
   private:
