@@ -20,8 +20,18 @@ namespace {
 // L3, and the hardware's prefetcher stops at every page.
 constexpr int64 AHEAD = 16;
 
+// With 16 registers a step is so few multiply-adds that the loop's own instructions
+// count, above all where two threads share a core.
+#if PYCONV_VECTOR_BYTES != 32
+#define PYCONV_UNROLL_STEPS
+#elif defined(__clang__)
+#define PYCONV_UNROLL_STEPS _Pragma("clang loop unroll_count(2)")
+#else
+#define PYCONV_UNROLL_STEPS _Pragma("GCC unroll 2")
+#endif
+
 // UNIT_STEP: consecutive k are neighbours in memory; the offset is then the counter.
-template <class T, int ROWS, int VECTORS, bool UNIT_STEP>
+template <class T, int ROWS, int VECTORS, bool UNIT_STEP, bool HAS_AHEAD>
 inline __attribute__((always_inline)) void multiply_tap(
     typename Simd<T>::Vector (&acc)[ROWS][VECTORS],
     const T* const* row,
@@ -35,16 +45,20 @@ inline __attribute__((always_inline)) void multiply_tap(
     for (int i = 0; i < ROWS; ++i) {
         a[i] = row[i];
     }
+    PYCONV_UNROLL_STEPS
     for (int64 k = 0; k < k_count; ++k) {
         const int64 offset = UNIT_STEP ? k : k * step;
         const auto* lanes = reinterpret_cast<const Vector*>(b) + k * VECTORS;
         Vector right[VECTORS];
-        // Without a branch: where nothing is ahead this is b, which is on its way.
-        __builtin_prefetch(ahead + k * (64 / sizeof(T)));
+        if constexpr (HAS_AHEAD) {
+            __builtin_prefetch(ahead + k * (64 / sizeof(T)));
+        }
         PYCONV_UNROLL
         for (int j = 0; j < VECTORS; ++j) {
             right[j] = lanes[j];
-            __builtin_prefetch(lanes + AHEAD * VECTORS + j);
+            if (j * sizeof(Vector) % 64 == 0) { // a line
+                __builtin_prefetch(lanes + AHEAD * VECTORS + j);
+            }
         }
         PYCONV_UNROLL
         for (int i = 0; i < ROWS; ++i) {
@@ -118,12 +132,15 @@ void gemm_tile(const GemmTile<T>& tile) {
     for (int64 tap = 0; tap < tile.taps; ++tap) {
         const T* const* row = tile.a + tap * tile.a_tap_pitch;
         const T* b = tile.b + tap * tile.b_tap_pitch;
-        const T* ahead = tile.ahead != nullptr ? tile.ahead : b;
-        if (tile.a_step == 1) {
-            multiply_tap<T, ROWS, VECTORS, true>(acc, row, tile.k, 1, b, ahead);
+        if (tile.a_step != 1) {
+            multiply_tap<T, ROWS, VECTORS, false, false>(
+                acc, row, tile.k, tile.a_step, b, nullptr);
+        } else if (tile.ahead == nullptr) {
+            multiply_tap<T, ROWS, VECTORS, true, false>(
+                acc, row, tile.k, 1, b, nullptr);
         } else {
-            multiply_tap<T, ROWS, VECTORS, false>(
-                acc, row, tile.k, tile.a_step, b, ahead);
+            multiply_tap<T, ROWS, VECTORS, true, true>(
+                acc, row, tile.k, 1, b, tile.ahead);
         }
     }
     if (tile.y != nullptr) {

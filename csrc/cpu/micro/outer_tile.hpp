@@ -42,7 +42,9 @@ void outer_tile(const OuterTile<T>& tile) {
                 for (int j = 0; j < VECTORS; ++j) {
                     const auto* lanes = reinterpret_cast<const Vector*>(b) + j;
                     right[j] = *lanes;
-                    __builtin_prefetch(lanes + PIXELS_AHEAD * VECTORS);
+                    if (j * sizeof(Vector) % 64 == 0) { // a line
+                        __builtin_prefetch(lanes + PIXELS_AHEAD * VECTORS);
+                    }
                 }
                 PYCONV_UNROLL
                 for (int i = 0; i < ROWS; ++i) {
