@@ -121,19 +121,19 @@ def launch(queue: Queue) -> dict[str, Any]:
 def correctness(_: Queue) -> dict[str, Any]:
     """Run every kernel on the awkward shapes of the tests, against float64."""
     cuda = cuda_backend()
-    from tests.emulation import cases, columns_cases, gradient_cases
+    from tests.emulation import cases, columns_cases, elements, gradient_cases
 
     failures: list[str] = []
     for kernel, conv_case in cases.CONV_PAIRS:
         arrays = cases.conv_arrays(conv_case)
-        there = [cases.device_copy(a) for a in arrays]
+        there = [elements.device_copy(a) for a in arrays]
         cuda.run(cases.conv_plan(kernel, conv_case), *there)
         got = (*arrays[:-1], cuda.to_host(there[-1]))
         check = partial(cases.check_conv, conv_case, got)
         failures += _failure(kernel, conv_case, check)
     for kernel, case in cases.POOL_PAIRS:
         x, *outputs = cases.pool_arrays(case)
-        there = [cases.device_copy(a) for a in (x, *outputs)]
+        there = [elements.device_copy(a) for a in (x, *outputs)]
         places = there[2] if case.kind == 0 else None
         plan = cases.pool_plan(kernel, case)
         cuda.run(plan, there[0], there[1], places)
@@ -142,20 +142,20 @@ def correctness(_: Queue) -> dict[str, Any]:
         failures += _failure(kernel, case, check)
     for kernel, conv_case in gradient_cases.WEIGHT_PAIRS:
         given = gradient_cases.weight_arrays(conv_case)
-        there = [cases.device_copy(a) for a in given]
+        there = [elements.device_copy(a) for a in given]
         cuda.run(gradient_cases.weight_plan(kernel, conv_case), *there)
         weight = cuda.to_host(there[-1])
         check = partial(gradient_cases.check_weight, conv_case, *given[:2], weight)
         failures += _failure(kernel, conv_case, check)
     for kernel, conv_case in gradient_cases.BIAS_PAIRS:
         grad, bias = gradient_cases.bias_arrays(conv_case)
-        there = [cases.device_copy(a) for a in (grad, bias)]
+        there = [elements.device_copy(a) for a in (grad, bias)]
         cuda.run(gradient_cases.bias_plan(kernel, conv_case), *there)
         check = partial(gradient_cases.check_bias, grad, cuda.to_host(there[1]))
         failures += _failure(kernel, conv_case, check)
     for kernel, case in gradient_cases.POOL_GRAD_PAIRS:
         pooled = gradient_cases.pool_grad_arrays(case)
-        there = [cases.device_copy(a) for a in pooled]
+        there = [elements.device_copy(a) for a in pooled]
         there[1] = there[1] if case.kind == 0 else None
         cuda.run(gradient_cases.pool_grad_plan(kernel, case), *there)
         handed = (*pooled[:-1], cuda.to_host(there[-1]))
@@ -163,7 +163,7 @@ def correctness(_: Queue) -> dict[str, Any]:
         failures += _failure(kernel, case, check)
     for kernel, conv_case in columns_cases.COLUMNS_PAIRS:
         source, target = columns_cases.columns_arrays(kernel, conv_case)
-        there = [cases.device_copy(a) for a in (source, target)]
+        there = [elements.device_copy(a) for a in (source, target)]
         cuda.run(columns_cases.columns_plan(kernel, conv_case), *there)
         moved = cuda.to_host(there[1])
         check = partial(columns_cases.check_columns, kernel, conv_case, source, moved)

@@ -166,11 +166,6 @@ def requested_device() -> str:
     return _DEFAULT
 
 
-def has_kernels(a: Any) -> bool:
-    """Whether there are CUDA kernels for an array's element type."""
-    return a.dtype.name in ("float32", "float64")
-
-
 def backend_for(arrays: Sequence[object]) -> tuple[Backend, bool]:
     """Choose the backend of a call, and say whether it is lent to NumPy arrays."""
     on_gpu = [is_cupy(a) for a in arrays]
@@ -188,9 +183,7 @@ def backend_for(arrays: Sequence[object]) -> tuple[Backend, bool]:
             )
         return cuda_backend(), False
     wanted = requested_device()
-    if wanted == "cuda" or (
-        wanted == "auto" and has_kernels(arrays[0]) and not cuda_unavailable()
-    ):
+    if wanted == "cuda" or (wanted == "auto" and not cuda_unavailable()):
         return cuda_backend(), True
     return CPU, False
 

@@ -35,6 +35,7 @@ __all__ = [
     "Triple",
     "WeightProblem",
     "conv_output",
+    "itemsize_of",
     "memory_order",
     "pool_output",
     "result_type",
@@ -162,9 +163,9 @@ class ConvProblem:
         bias = self.k * self.has_bias
         return (
             x * self.itemsize
-            + weight * _ITEMSIZES[self.weight_dtype]
-            + bias * _ITEMSIZES[sum_type(self.dtype)]
-            + y * _ITEMSIZES[result_type(self.dtype)]
+            + weight * itemsize_of(self.weight_dtype)
+            + bias * itemsize_of(sum_type(self.dtype))
+            + y * itemsize_of(result_type(self.dtype))
         )
 
 
@@ -328,6 +329,11 @@ def _channels_first(channels: int, extents: Triple) -> Pitches:
 def memory_order(a: Any) -> tuple[int, ...]:
     """List an array's axes from slowest to fastest."""
     return tuple(sorted(range(a.ndim), key=lambda axis: -abs(a.strides[axis])))
+
+
+def itemsize_of(dtype: int) -> int:
+    """Bytes of one element of a code's type."""
+    return _ITEMSIZES[dtype]
 
 
 def result_type(dtype: int) -> int:

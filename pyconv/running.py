@@ -13,7 +13,7 @@ import numpy as np
 
 from pyconv import compiled
 from pyconv.arrays import Array, Layout, Road, five_axes
-from pyconv.backends import backend_for, has_kernels, is_cupy, requested_device
+from pyconv.backends import backend_for, is_cupy, requested_device
 from pyconv.planning import Choice, choose
 from pyconv.problem import PoolProblem
 from pyconv.protocols import Backend, Event, Problem
@@ -94,10 +94,7 @@ def place(arrays: dict[str, Array | None], road: Road) -> tuple[Backend, bool]:
     given = [a for a in arrays.values() if a is not None]
     backend, is_lent = backend_for(given)
     if backend.name == "cpu" and requested_device() == "auto":
-        lacks = "GPU" if has_kernels(given[0]) else f"kernel for {given[0].dtype} there"
-        road.events.append(
-            Event("fallback", "device", 0, f"no {lacks}: the CPU is used")
-        )
+        road.events.append(Event("fallback", "device", 0, "no GPU: the CPU is used"))
     return backend, is_lent
 
 

@@ -14,7 +14,6 @@ from tests.emulation.cases import (
     check_pool,
     conv_arrays,
     conv_plan,
-    device_copy,
     pair_id,
     pool_arrays,
     pool_plan,
@@ -25,6 +24,7 @@ from tests.emulation.columns_cases import (
     columns_arrays,
     columns_plan,
 )
+from tests.emulation.elements import device_copy
 from tests.emulation.gradient_cases import (
     BIAS_PAIRS,
     POOL_GRAD_PAIRS,

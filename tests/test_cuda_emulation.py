@@ -25,8 +25,6 @@ from tests.emulation.cases import (
     check_pool,
     conv_arrays,
     conv_plan,
-    guarded,
-    guards_are_whole,
     pair_id,
     plans,
     pool_arrays,
@@ -39,6 +37,7 @@ from tests.emulation.columns_cases import (
     columns_plan,
     columns_plans,
 )
+from tests.emulation.elements import guarded, guards_are_whole
 from tests.emulation.gradient_cases import (
     BIAS_PAIRS,
     POOL_GRAD_PAIRS,

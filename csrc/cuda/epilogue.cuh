@@ -1,12 +1,13 @@
 // The epilogue: what happens to an accumulated sum just before it is stored.
 //
-// Order: sum + bias, + residual, activation. The activation is a template argument,
+// Order: sum + bias, + residual, activation, and one rounding where the result is a
+// half. The activation is a template argument,
 // fixed by the entry point: chosen at run time, its eight bodies, inlined at each of a
 // thread's 32 sums, made a cubin of 650 kB out of one of 150 kB and its compilation
 // three times as long (NVRTC 13.5, sm_90). NaN passes through every activation.
 #pragma once
 
-#include "../core/problem.hpp"
+#include "../core/number.hpp"
 
 namespace pyconv {
 
@@ -51,15 +52,29 @@ __device__ inline T activate(T v) {
     }
 }
 
+// Integers have the two activations that need no fractions, complex numbers none: the
+// host lets no other through. Sums carry no sign; their results do.
+template <Activation ACTIVATION, class Result, class Sum>
+__device__ inline Sum activate_sum(Sum sum) {
+    if constexpr (ACTIVATION == ACT_NONE) {
+        return sum;
+    } else if constexpr (IS_SAME<Sum, float> || IS_SAME<Sum, double>) {
+        return activate<ACTIVATION>(sum);
+    } else {
+        const Result size = static_cast<Result>(sum);
+        return size < 1 ? 0 : ACTIVATION == ACT_RELU6 && size > 6 ? 6 : sum;
+    }
+}
+
 // bias and residual may be null; both are read at the given output's own place.
-template <Activation ACTIVATION, class T, class Offset>
-__device__ inline T
-finish(T sum, const T* bias, Offset filter, const T* residual, Offset offset) {
+template <Activation ACTIVATION, class Result, class Sum, class Offset>
+__device__ inline Result
+finish(Sum sum, const Sum* bias, Offset filter, const Result* residual, Offset offset) {
     if (bias != nullptr)
-        sum += bias[filter];
+        add(sum, bias[filter]);
     if (residual != nullptr)
-        sum += residual[offset];
-    return activate<ACTIVATION>(sum);
+        add(sum, static_cast<Sum>(term_of(residual[offset])));
+    return result_of<Result>(activate_sum<ACTIVATION, Result>(sum));
 }
 
 } // namespace pyconv

@@ -1,12 +1,12 @@
 // Index arithmetic of the device code: the index type, output coordinates, padding
-// maps.
+// maps. Every kernel includes it, and the element types with it.
 //
 // PYCONV_INDEX_BITS is 32 or 64 and is given by the launcher, which knows the sizes:
 // 32-bit indices save registers and integer multiplies, and hold while every offset and
 // every thread number stays below 2^31. Pitches keep their sign in both.
 #pragma once
 
-#include "../core/problem.hpp"
+#include "../core/number.hpp"
 
 namespace pyconv {
 

@@ -14,7 +14,7 @@ import numpy as np
 
 from pyconv.cuda import device
 from pyconv.cuda.device import availability
-from pyconv.cuda.kernel import Problem, refusal
+from pyconv.cuda.kernel import Problem
 from pyconv.cuda.kernels import KERNELS, of_operation
 from pyconv.cuda.launch import CudaPlan, make_plan
 from pyconv.cuda.launch import run as _launch
@@ -50,7 +50,7 @@ def candidates(problem: Problem) -> list[dict[str, Any]]:
     """
     judged: list[dict[str, Any]] = []
     for kernel in of_operation(problem.operation):
-        reason = refusal(kernel, problem)
+        reason = kernel.supports(problem)
         entry: dict[str, Any] = {
             "name": kernel.name,
             "summary": kernel.summary,

@@ -16,8 +16,8 @@ from pyconv.cuda.kernel import (
     Launch,
     Movement,
     ceil_div,
-    element_bytes,
     element_type,
+    of_floats,
     outputs,
 )
 from pyconv.problem import ConvProblem
@@ -38,7 +38,7 @@ def _supports(elements: Callable[[ConvProblem], int]) -> Callable[[ConvProblem],
     def supports(problem: ConvProblem) -> str:
         if ceil_div(elements(problem), THREADS) > MAX_BLOCKS:
             return f"{elements(problem)} elements need more blocks than a grid has"
-        return ""
+        return of_floats(problem)
 
     return supports
 
@@ -66,7 +66,7 @@ def _movement(problem: ConvProblem) -> Movement:
     moved = problem.compulsory_bytes
     return Movement(
         flops=problem.flops,
-        l1_bytes=max(2 * columns * element_bytes(problem), moved),
+        l1_bytes=max(2 * columns * problem.itemsize, moved),
         l2_bytes=moved,
         dram_bytes=moved,
     )

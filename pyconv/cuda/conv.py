@@ -19,12 +19,12 @@ from pyconv.cuda.kernel import (
     Movement,
     ceil_div,
     channels_last,
-    compulsory_bytes,
-    element_bytes,
     element_type,
     outputs,
+    sum_bytes,
+    weight_type,
 )
-from pyconv.problem import ConvProblem
+from pyconv.problem import ConvProblem, itemsize_of, result_type
 
 __all__ = ["NAIVE", "SHARED_HALO", "TILES", "HaloTile"]
 
@@ -72,7 +72,8 @@ def _naive_supports(problem: ConvProblem) -> str:
 def _naive_launch(problem: ConvProblem) -> Launch:
     """One thread an output, numbered along y's fastest axis."""
     last = "true" if channels_last(problem.y_pitch) else "false"
-    arguments = (element_type(problem), _activation(problem), last)
+    types = (element_type(problem), weight_type(problem))
+    arguments = (*types, _activation(problem), last)
     return Launch(
         call=f"pyconv::conv_naive::run<{', '.join(arguments)}>",
         tile={"threads": NAIVE_THREADS},
@@ -84,8 +85,8 @@ def _naive_launch(problem: ConvProblem) -> Launch:
 
 def _naive_movement(problem: ConvProblem) -> Movement:
     """Two loads a multiply-add from L1; L2 sees a block's distinct lines."""
-    size = element_bytes(problem)
-    loads = 2 * _multiply_adds(problem) * size
+    size = problem.itemsize + itemsize_of(problem.weight_dtype)
+    loads = _multiply_adds(problem) * size
     # A block's outputs lie in a row: its x lines are shared R ways at best, its one
     # filter is read once a block. Channels-last blocks share the pixel, not the filter.
     l2 = loads // (2 * max(problem.kernel[2], 1)) + loads // (2 * NAIVE_THREADS)
@@ -93,7 +94,7 @@ def _naive_movement(problem: ConvProblem) -> Movement:
         flops=2 * _multiply_adds(problem),
         l1_bytes=loads,
         l2_bytes=l2,
-        dram_bytes=compulsory_bytes(problem),
+        dram_bytes=problem.compulsory_bytes,
     )
 
 
@@ -146,11 +147,12 @@ TILES = (
     HaloTile("one_filter", 8, 32, 1, 2, 1),
     HaloTile("one_filter_small", 8, 8, 1, 1, 1),
 )
+MAX_SUM_BYTES = 8  # 32 sums take 64 registers
 MAX_CHANNELS = 8  # 8 channels amortise two barriers over 8 * R * S * 32 multiply-adds
 
 
-def _halo_bytes(problem: ConvProblem, tile: HaloTile) -> tuple[int, int]:
-    """Bytes of x and of weights one channel of the tile needs in shared memory.
+def _halo_elements(problem: ConvProblem, tile: HaloTile) -> tuple[int, int]:
+    """Elements of x and of weights one channel of the tile has in shared memory.
 
     This repeats `Shared` in 04_shared_halo.cuh; a test holds the two together.
     """
@@ -162,13 +164,17 @@ def _halo_bytes(problem: ConvProblem, tile: HaloTile) -> tuple[int, int]:
     if stride_h == stride_w == 1 and tile.block_q < WARP:
         pitch = (ceil_div(width, tile.block_q) | 1) * tile.block_q
     filters = tile.block_k if tile.block_k < 4 else tile.block_k + 4
-    size = element_bytes(problem)
-    return height * pitch * size, rows * columns * filters * size
+    return height * pitch, rows * columns * filters
+
+
+def _halo_bytes(problem: ConvProblem, tile: HaloTile) -> int:
+    """Bytes one channel of the tile needs in shared memory, where sums' types lie."""
+    return sum(_halo_elements(problem, tile)) * sum_bytes(problem)
 
 
 def _block_channels(problem: ConvProblem, tile: HaloTile) -> int:
     """Channels loaded at a time: a power of two that fits, 0 if none does."""
-    per_channel = sum(_halo_bytes(problem, tile))
+    per_channel = _halo_bytes(problem, tile)
     channels = MAX_CHANNELS
     while channels > 1 and channels // 2 >= problem.c // problem.groups:
         channels //= 2
@@ -189,21 +195,22 @@ def _tiles(problem: ConvProblem, tile: HaloTile) -> int:
 
 def _halo_movement_of(problem: ConvProblem, tile: HaloTile) -> Movement:
     """Bytes of one tile, times the tiles; sums outside y are computed and dropped."""
-    size = element_bytes(problem)
     channels = problem.c // problem.groups
     taps = problem.kernel[1] * problem.kernel[2]
     tiles = _tiles(problem, tile)
-    x_bytes, weight_bytes = _halo_bytes(problem, tile)
+    x, weights = _halo_elements(problem, tile)
+    loaded = x * problem.itemsize + weights * itemsize_of(problem.weight_dtype)
+    stored = outputs(problem) * itemsize_of(result_type(problem.dtype))
     sums = tile.thread_outputs * tile.thread_k
     steps = tiles * tile.threads * channels * taps
     # One x word a lane; a weight load is a broadcast, but occupies the port as four
     # words of one lane, a quarter of a 16-byte vector load each.
-    shared_loads = steps * (tile.thread_outputs + tile.thread_k / 4) * size
+    words = steps * (tile.thread_outputs + tile.thread_k / 4)
     return Movement(
         flops=2 * steps * sums,
-        l1_bytes=int(shared_loads),
-        l2_bytes=tiles * channels * (x_bytes + weight_bytes) + outputs(problem) * size,
-        dram_bytes=compulsory_bytes(problem),
+        l1_bytes=int(words * sum_bytes(problem)),
+        l2_bytes=tiles * channels * loaded + stored,
+        dram_bytes=problem.compulsory_bytes,
     )
 
 
@@ -239,9 +246,11 @@ def _halo_supports(problem: ConvProblem) -> str:
     )
     if depth != (1, 1, 1, 1):
         return "needs two spatial axes: input and kernel depth must be 1"
+    if sum_bytes(problem) > MAX_SUM_BYTES:
+        return "complex128 sums of a thread's tile do not fit its registers"
     tile = _halo_tile(problem)
     if tile is None:
-        least = min(sum(_halo_bytes(problem, tile)) for tile in TILES)
+        least = min(_halo_bytes(problem, tile) for tile in TILES)
         return (
             f"one channel of the input tile with its halo needs {least} bytes of "
             f"shared memory; a block has {SHARED_BYTES}"
@@ -271,6 +280,7 @@ def _halo_launch(problem: ConvProblem) -> Launch:
     last = "true" if channels_last(problem.x_pitch) else "false"
     arguments = (
         element_type(problem),
+        weight_type(problem),
         tile_type,
         filter_type,
         mode,
@@ -289,7 +299,7 @@ def _halo_launch(problem: ConvProblem) -> Launch:
         },
         blocks=_tiles(problem, tile),
         threads=tile.threads,
-        shared_bytes=channels * sum(_halo_bytes(problem, tile)),
+        shared_bytes=channels * _halo_bytes(problem, tile),
     )
 
 

@@ -12,10 +12,10 @@ from pyconv.cuda.kernel import (
     Movement,
     ceil_div,
     channels_last,
-    compulsory_bytes,
-    element_bytes,
     element_type,
+    of_floats,
     outputs,
+    sum_bytes,
 )
 from pyconv.problem import ConvProblem, PoolProblem
 
@@ -35,7 +35,7 @@ def _supports(problem: ConvProblem) -> str:
     """Everything, up to the size of a grid."""
     if ceil_div(_elements(problem), THREADS) > MAX_BLOCKS:
         return f"{_elements(problem)} weights need more blocks than a grid has"
-    return ""
+    return of_floats(problem)
 
 
 def _launch(problem: ConvProblem) -> Launch:
@@ -52,12 +52,12 @@ def _launch(problem: ConvProblem) -> Launch:
 def _movement(problem: ConvProblem) -> Movement:
     """Two loads a multiply-add from L1; a block's threads share most of them."""
     products = outputs(problem) * _elements(problem) // problem.k
-    loads = 2 * products * element_bytes(problem)
+    loads = 2 * products * problem.itemsize
     return Movement(
         flops=2 * products,
         l1_bytes=loads,
-        l2_bytes=max(loads // THREADS, compulsory_bytes(problem)),
-        dram_bytes=compulsory_bytes(problem),
+        l2_bytes=max(loads // THREADS, problem.compulsory_bytes),
+        dram_bytes=problem.compulsory_bytes,
     )
 
 
@@ -97,7 +97,7 @@ def _bias_supports(problem: ConvProblem) -> str:
     """Everything, up to the size of a grid."""
     if problem.k > MAX_BLOCKS:
         return f"{problem.k} filters need more blocks than a grid has"
-    return ""
+    return of_floats(problem)
 
 
 def _bias_launch(problem: ConvProblem) -> Launch:
@@ -107,7 +107,7 @@ def _bias_launch(problem: ConvProblem) -> Launch:
         tile={"threads": BIAS_THREADS},
         blocks=problem.k,
         threads=BIAS_THREADS,
-        shared_bytes=BIAS_THREADS * element_bytes(problem),
+        shared_bytes=BIAS_THREADS * sum_bytes(problem),
     )
 
 
@@ -137,6 +137,8 @@ BIAS = Kernel(
 # ---- pooling ------------------------------------------------------------------------
 
 SCATTERED = (0, 3)  # maxima and unpooling, by their indices
+SCATTER_THREADS = 256
+SCATTER_BYTES = 32 * 1024  # of sums: several blocks share a multiprocessor
 
 
 def _inputs(problem: PoolProblem) -> int:
@@ -150,24 +152,23 @@ def _gathers(problem: PoolProblem) -> str:
         return "gathers means and norms; maxima have indices"
     if ceil_div(_inputs(problem), THREADS) > MAX_BLOCKS:
         return f"{_inputs(problem)} elements need more blocks than a grid has"
-    return ""
+    return of_floats(problem)
 
 
 def _scatters(problem: PoolProblem) -> str:
-    """Whatever has indices."""
-    return "" if problem.kind in SCATTERED else "means and norms have no indices"
-
-
-def _call(name: str, problem: PoolProblem) -> str:
-    """Fix a pooling gradient's template arguments."""
-    last = "true" if channels_last(problem.x_pitch) else "false"
-    return f"pyconv::pool_{name}::run<{element_type(problem)}, {last}>"
+    """Whatever has indices, up to the size of a grid."""
+    if problem.kind not in SCATTERED:
+        return "means and norms have no indices"
+    if problem.n * problem.c > MAX_BLOCKS:
+        return f"{problem.n * problem.c} planes need more blocks than a grid has"
+    return of_floats(problem)
 
 
 def _gather_launch(problem: PoolProblem) -> Launch:
     """One thread an element of dx."""
+    last = "true" if channels_last(problem.x_pitch) else "false"
     return Launch(
-        call=_call("gradient", problem),
+        call=f"pyconv::pool_gradient::run<{element_type(problem)}, {last}>",
         tile={"threads": THREADS},
         blocks=ceil_div(_inputs(problem), THREADS),
         threads=THREADS,
@@ -176,13 +177,15 @@ def _gather_launch(problem: PoolProblem) -> Launch:
 
 
 def _scatter_launch(problem: PoolProblem) -> Launch:
-    """One thread a plane."""
+    """One block a plane, of which it keeps a chunk of sums in shared memory."""
+    chunk = SCATTER_BYTES // sum_bytes(problem)
+    arguments = (element_type(problem), str(SCATTER_THREADS), str(chunk))
     return Launch(
-        call=_call("scatter", problem),
-        tile={"threads": 32},
-        blocks=ceil_div(problem.n * problem.c, 32),
-        threads=32,
-        shared_bytes=0,
+        call=f"pyconv::pool_scatter::run<{', '.join(arguments)}>",
+        tile={"threads": SCATTER_THREADS, "chunk": chunk},
+        blocks=problem.n * problem.c,
+        threads=SCATTER_THREADS,
+        shared_bytes=chunk * sum_bytes(problem),
     )
 
 
@@ -190,10 +193,10 @@ def _pool_movement(problem: PoolProblem) -> Movement:
     """Each output is met by the elements of its window, through L1."""
     is_scatter = problem.kind in SCATTERED
     met = outputs(problem) * (1 if is_scatter else prod(problem.kernel))
-    compulsory = compulsory_bytes(problem)
+    compulsory = problem.compulsory_bytes
     return Movement(
         flops=met,
-        l1_bytes=met * element_bytes(problem),
+        l1_bytes=met * problem.itemsize,
         l2_bytes=compulsory,
         dram_bytes=compulsory,
     )
@@ -218,7 +221,7 @@ GRADIENT = Kernel(
 SCATTER = Kernel(
     name="scatter",
     operation="pool_grad",
-    summary="one thread puts one plane's maxima back by their indices",
+    summary="one block puts one plane's maxima back by their indices",
     file="pool/scatter.cuh",
     supports=_scatters,
     launch=_scatter_launch,

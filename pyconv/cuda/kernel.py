@@ -12,7 +12,14 @@ from dataclasses import dataclass
 from math import prod
 from typing import Any
 
-from pyconv.problem import DTYPES, ConvProblem, PoolProblem
+from pyconv.problem import (
+    DTYPES,
+    FLOATS,
+    ConvProblem,
+    PoolProblem,
+    itemsize_of,
+    sum_type,
+)
 
 __all__ = [
     "MAX_BLOCKS",
@@ -24,11 +31,11 @@ __all__ = [
     "Problem",
     "ceil_div",
     "channels_last",
-    "compulsory_bytes",
-    "element_bytes",
     "element_type",
+    "of_floats",
     "outputs",
-    "refusal",
+    "sum_bytes",
+    "weight_type",
 ]
 
 Problem = ConvProblem | PoolProblem
@@ -89,26 +96,52 @@ class Kernel:
     cost_us: Callable[[Any, Ceilings], float]
 
 
-def refusal(kernel: Kernel, problem: Problem) -> str:
-    """Say why a kernel cannot do a problem, its element type first, or ""."""
-    if problem.dtype not in (DTYPES["float32"], DTYPES["float64"]):
-        return "float32 and float64 only; other types run on the CPU"
-    return kernel.supports(problem)
-
-
 def ceil_div(value: int, divisor: int) -> int:
     """Round the quotient of two non-negative integers up."""
     return -(-value // divisor)
 
 
-def element_bytes(problem: Problem) -> int:
-    """Bytes of one element of x."""
-    return 8 if problem.dtype == 1 else 4
+_CPP = {
+    "float32": "float",
+    "float64": "double",
+    "float16": "pyconv::Half",
+    "bfloat16": "pyconv::BFloat16",
+    "int8": "signed char",
+    "uint8": "unsigned char",
+    "int16": "short",
+    "uint16": "unsigned short",
+    "int32": "int",
+    "uint32": "unsigned",
+    "int64": "pyconv::int64",
+    "uint64": "pyconv::uint64",
+    "complex64": "pyconv::Complex<float>",
+    "complex128": "pyconv::Complex<double>",
+}
+_CPP_OF_CODE = {DTYPES[name]: cpp for name, cpp in _CPP.items()}
+_FLOAT_CODES = tuple(DTYPES[name] for name in FLOATS)
 
 
 def element_type(problem: Problem) -> str:
     """Name the C++ type of one element."""
-    return "double" if problem.dtype == 1 else "float"
+    return _CPP_OF_CODE[problem.dtype]
+
+
+def weight_type(problem: Problem) -> str:
+    """Name the C++ type of one weight: x's, but for bytes, and where there is none."""
+    if isinstance(problem, ConvProblem):
+        return _CPP_OF_CODE[problem.weight_dtype]
+    return _CPP_OF_CODE[problem.dtype]
+
+
+def of_floats(problem: Problem) -> str:
+    """Refuse, with a reason, what is not float32, float64 or a half; else ""."""
+    is_float = problem.dtype in _FLOAT_CODES
+    return "" if is_float else "integers and complex numbers have none of this"
+
+
+def sum_bytes(problem: Problem) -> int:
+    """Bytes of what products are summed in."""
+    return itemsize_of(sum_type(problem.dtype))
 
 
 def channels_last(pitch: tuple[int, ...]) -> bool:
@@ -120,16 +153,3 @@ def outputs(problem: Problem) -> int:
     """Count the elements of y."""
     channels = problem.k if isinstance(problem, ConvProblem) else problem.c
     return problem.n * channels * prod(problem.output)
-
-
-def compulsory_bytes(problem: Problem) -> int:
-    """Count bytes moved if every input is read once and the output written once."""
-    elements = problem.n * problem.c * prod(problem.input) + outputs(problem)
-    extra = 0
-    if isinstance(problem, ConvProblem):
-        elements += problem.k * (problem.c // problem.groups) * prod(problem.kernel)
-        elements += outputs(problem) * bool(problem.has_residual)
-        elements += problem.k * bool(problem.has_bias)
-    elif problem.return_indices:
-        extra = 8 * outputs(problem)
-    return elements * element_bytes(problem) + extra

@@ -21,7 +21,7 @@ from pyconv.cuda.kernel import (
     Problem,
     element_type,
     outputs,
-    refusal,
+    weight_type,
 )
 from pyconv.cuda.kernels import find
 from pyconv.problem import ConvProblem
@@ -120,7 +120,7 @@ def make_plan(problem: Problem, algorithm: str) -> CudaPlan:
         If there is no such algorithm, or it refuses the problem (with its reason).
     """
     kernel = find(problem.operation, algorithm)
-    reason = refusal(kernel, problem)
+    reason = kernel.supports(problem)
     if reason:
         raise ValueError(f"CUDA algorithm {algorithm!r} refuses the problem: {reason}")
     return CudaPlan(
@@ -138,9 +138,13 @@ def entry_of(plan: CudaPlan) -> str:
 
 
 @lru_cache(maxsize=512)
-def _text(file: str, operation: str, entry: str, call: str, element: str) -> str:
+def _text(
+    file: str, operation: str, entry: str, call: str, element: str, weight: str
+) -> str:
     """Flatten a kernel and append its entry point."""
-    return source.flatten((file,)) + source.entry(operation, entry, call, element)
+    return source.flatten((file,)) + source.entry(
+        operation, entry, call, element, weight
+    )
 
 
 def source_of(plan: CudaPlan) -> str:
@@ -151,6 +155,7 @@ def source_of(plan: CudaPlan) -> str:
         entry_of(plan),
         plan.launch.call,
         element_type(plan.problem),
+        weight_type(plan.problem),
     )
 
 

@@ -17,12 +17,11 @@ from pyconv.cuda.kernel import (
     Movement,
     ceil_div,
     channels_last,
-    compulsory_bytes,
-    element_bytes,
     element_type,
+    of_floats,
     outputs,
 )
-from pyconv.problem import PoolProblem
+from pyconv.problem import POOL_KINDS, PoolProblem
 
 __all__ = ["AVERAGE", "LP", "MAX"]
 
@@ -38,7 +37,9 @@ def _supports(kind: int) -> Callable[[PoolProblem], str]:
             return f"computes {KINDS[kind]} pooling, not {KINDS[problem.kind]} pooling"
         if ceil_div(outputs(problem), THREADS) > MAX_BLOCKS:
             return f"{outputs(problem)} outputs need more blocks than a grid has"
-        return ""
+        if kind == POOL_KINDS["max"] and "complex" not in element_type(problem).lower():
+            return ""
+        return of_floats(problem)
 
     return supports
 
@@ -62,8 +63,8 @@ def _launch(kind: str) -> Callable[[PoolProblem], Launch]:
 def _movement(problem: PoolProblem) -> Movement:
     """One operation and one load a tap; neighbours' overlap is served by L1."""
     taps = outputs(problem) * prod(problem.kernel)
-    size = element_bytes(problem)
-    compulsory = compulsory_bytes(problem)
+    size = problem.itemsize
+    compulsory = problem.compulsory_bytes
     # Rows of a window lie in other blocks' lines: L2 sees x once a window row.
     rows = ceil_div(problem.kernel[1], max(problem.stride[1], 1))
     return Movement(

@@ -35,10 +35,10 @@ _ENTRIES = {
 extern "C" __global__ void {name}(
     const __grid_constant__ pyconv::ConvProblem problem,
     const {type}* __restrict__ x,
-    const {type}* __restrict__ weight,
-    const {type}* __restrict__ bias,
-    const {type}* residual,
-    {type}* y) {{
+    const {weight}* __restrict__ weight,
+    const pyconv::Element<{type}>::Sum* __restrict__ bias,
+    const pyconv::Element<{type}>::Result* residual,
+    pyconv::Element<{type}>::Result* y) {{
     {call}(problem, x, weight, bias, residual, y);
 }}
 """,
@@ -138,6 +138,6 @@ def _append(path: Path, root: Path, seen: set[Path], parts: list[str]) -> None:
         parts.append(f'#line {number + 1} "{shown}"\n')
 
 
-def entry(operation: str, name: str, call: str, element: str) -> str:
-    """Write the entry point of one kernel of an operation."""
-    return _ENTRIES[operation].format(name=name, call=call, type=element)
+def entry(operation: str, name: str, call: str, element: str, weight: str) -> str:
+    """Write the entry point of one kernel of an operation, with its C++ types."""
+    return _ENTRIES[operation].format(name=name, call=call, type=element, weight=weight)

@@ -10,11 +10,18 @@ from pyconv.cuda import KERNELS
 from pyconv.cuda.kernel import Kernel
 from pyconv.cuda.launch import CudaPlan, make_plan
 from pyconv.problem import Col2imProblem, Im2colProblem
-from tests.emulation.cases import CONV_CASES, SENTINEL, conv_arrays, random_array
-from tests.emulation.problems import (
+from tests.emulation.cases import CONV_CASES, conv_arrays
+from tests.emulation.elements import (
     Array,
-    ConvCase,
     arranged,
+    chain_bound,
+    check_stored,
+    exact,
+    random_array,
+    unwritten,
+)
+from tests.emulation.problems import (
+    ConvCase,
     columns_of,
     columns_problem,
     images_of,
@@ -26,9 +33,9 @@ def columns_arrays(kernel: Kernel, case: ConvCase) -> tuple[Array, Array]:
     x = conv_arrays(case)[0]
     columns = arranged(columns_of(case, x), case.memory)
     if kernel.operation == "im2col":
-        return x, arranged(np.full_like(columns, SENTINEL), case.memory)
+        return x, unwritten(columns.shape, case.dtype, case.memory)
     given = random_array(columns.shape, case.dtype, case.memory, 8)
-    return given, arranged(np.full_like(x, SENTINEL), case.memory)
+    return given, unwritten(x.shape, case.dtype, case.memory)
 
 
 def columns_plan(kernel: Kernel, case: ConvCase) -> CudaPlan | None:
@@ -64,6 +71,5 @@ def check_columns(kernel: Kernel, case: ConvCase, source: Array, target: Array) 
         np.testing.assert_array_equal(target, columns_of(case, source))
         return
     terms = int(np.prod(case.kernel))
-    unit = float(np.finfo(target.dtype).eps) / 2
-    bound = terms * unit / (1 - terms * unit) * images_of(case, abs(source))
-    assert (abs(target - images_of(case, source)) <= bound).all()
+    bound = chain_bound(case.dtype, terms, images_of(case, abs(exact(source))))
+    check_stored(case.dtype, target, images_of(case, source), bound)

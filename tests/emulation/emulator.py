@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from pyconv.cuda import source
-from pyconv.cuda.kernel import element_type
+from pyconv.cuda.kernel import element_type, weight_type
 from pyconv.cuda.launch import CudaPlan
 
 HERE = Path(__file__).resolve().parent
@@ -30,8 +30,8 @@ def compiler() -> str | None:
 
 def entry_name(plan: CudaPlan) -> str:
     """Name an entry point after what decides its text."""
-    call = "".join(c if c.isalnum() else "_" for c in plan.launch.call)
-    return f"e{call}_{element_type(plan.problem)}"
+    call = f"{plan.launch.call}_{element_type(plan.problem)}"
+    return "e" + "".join(c if c.isalnum() else "_" for c in call)
 
 
 def kernel_text(plans: Iterable[CudaPlan]) -> str:
@@ -42,7 +42,11 @@ def kernel_text(plans: Iterable[CudaPlan]) -> str:
     for plan in listed:
         name = entry_name(plan)
         entries[name] = source.entry(
-            plan.kernel.operation, name, plan.launch.call, element_type(plan.problem)
+            plan.kernel.operation,
+            name,
+            plan.launch.call,
+            element_type(plan.problem),
+            weight_type(plan.problem),
         )
     return source.flatten(files) + "".join(entries.values())
 

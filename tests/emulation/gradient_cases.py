@@ -12,16 +12,20 @@ from pyconv.cuda.launch import CudaPlan, make_plan
 from tests.emulation.cases import (
     CONV_CASES,
     POOL_CASES,
-    SENTINEL,
     conv_arrays,
     pool_arrays,
+)
+from tests.emulation.elements import (
+    Array,
+    chain_bound,
+    check_stored,
+    exact,
     random_array,
+    unwritten,
 )
 from tests.emulation.problems import (
-    Array,
     ConvCase,
     PoolCase,
-    arranged,
     bias_problem,
     pool_grad_problem,
     pool_gradient,
@@ -35,7 +39,7 @@ def weight_arrays(case: ConvCase) -> tuple[Array, Array, Array]:
     """Make x, the result's gradient, and a weight that nothing has written."""
     x, weight, _, _, y = conv_arrays(case)
     grad = random_array(y.shape, case.dtype, case.memory, 6)
-    return x, grad, np.full_like(weight, SENTINEL)
+    return x, grad, unwritten(weight.shape, case.dtype)
 
 
 def weight_plan(kernel: Kernel, case: ConvCase) -> CudaPlan | None:
@@ -48,7 +52,7 @@ def weight_plan(kernel: Kernel, case: ConvCase) -> CudaPlan | None:
 def bias_arrays(case: ConvCase) -> tuple[Array, Array]:
     """Make the result's gradient, and a bias that nothing has written."""
     _, grad, _ = weight_arrays(case)
-    return grad, np.full(case.k, SENTINEL, case.dtype)
+    return grad, unwritten((case.k,), case.dtype, "bias")
 
 
 def bias_plan(kernel: Kernel, case: ConvCase) -> CudaPlan | None:
@@ -63,7 +67,7 @@ def pool_grad_arrays(case: PoolCase) -> tuple[Array, Array, Array, Array, Array]
     values, places = pooled(case, x)
     y[...], indices[...] = values, places
     grad = random_array(y.shape, case.dtype, case.memory, 7)
-    return grad, indices, x, y, arranged(np.full_like(x, SENTINEL), case.memory)
+    return grad, indices, x, y, unwritten(x.shape, case.dtype, case.memory)
 
 
 def pool_grad_plan(kernel: Kernel, case: PoolCase) -> CudaPlan | None:
@@ -118,28 +122,24 @@ def gradient_plans() -> Iterator[CudaPlan]:
 
 def check_weight(case: ConvCase, x: Array, grad: Array, weight: Array) -> None:
     """Compare with the float64 answer, within the bound of one summation chain."""
-    exact = weight_sum(case, x, grad)
-    scale = weight_sum(case, abs(x), abs(grad))
-    unit = float(np.finfo(weight.dtype).eps) / 2
     n = case.n * int(np.prod(case.output())) + 1
-    bound = n * unit / (1 - n * unit) * scale
-    assert (abs(weight - exact) <= bound).all()
+    bound = chain_bound(case.dtype, n, weight_sum(case, abs(x), abs(grad)))
+    check_stored(case.dtype, weight, weight_sum(case, x, grad), bound)
 
 
 def check_bias(grad: Array, bias: Array) -> None:
     """Compare with the float64 sum, within the bound of a sum in any order."""
     axes = (0, 2, 3, 4)
-    unit = float(np.finfo(bias.dtype).eps) / 2
-    n = grad.size // grad.shape[1]
-    bound = n * unit / (1 - n * unit) * abs(grad.astype(np.float64)).sum(axes)
-    assert (abs(bias - grad.astype(np.float64).sum(axes)) <= bound).all()
+    name, given = grad.dtype.name, exact(grad)
+    bound = chain_bound(name, grad.size // grad.shape[1], abs(given).sum(axes))
+    check_stored(name, bias, given.sum(axes), bound)
 
 
 def check_pool_grad(case: PoolCase, arrays: tuple[Array, ...]) -> None:
     """Compare dx with the float64 answer, within the bound of one chain and a power."""
     grad, indices, x, y, dx = arrays
-    exact = pool_gradient(case, x, y, grad, indices)
-    scale = pool_gradient(case, abs(x), y, abs(grad), indices)
-    terms = int(np.prod(case.kernel)) + 8
-    bound = terms * float(np.finfo(dx.dtype).eps) * scale
-    assert (abs(dx - exact) <= bound).all()
+    given = (exact(y), exact(grad), indices)
+    wanted = pool_gradient(case, exact(x), *given)
+    scale = pool_gradient(case, abs(exact(x)), given[0], abs(given[1]), indices)
+    bound = 2 * chain_bound(case.dtype, int(np.prod(case.kernel)) + 8, scale)
+    check_stored(case.dtype, dx, wanted, bound)

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from pyconv.problem import (
+    DTYPES,
     BiasProblem,
     ConvProblem,
     Im2colProblem,
@@ -22,8 +23,8 @@ from pyconv.problem import (
     PoolProblem,
     WeightProblem,
 )
+from tests.emulation.elements import Array
 
-Array = np.ndarray[Any, Any]
 PAD_MODES = ("constant", "reflect", "edge", "wrap")
 
 
@@ -47,6 +48,7 @@ class ConvCase:
     bias: bool = False
     residual: bool = False
     dtype: str = "float32"
+    weight_dtype: str = ""  # dtype, but for bytes
     memory: str = "first"  # "first", "last" (channels), "flipped" (negative pitches)
 
     def output(self) -> tuple[int, ...]:
@@ -89,16 +91,6 @@ class PoolCase:
     values: dict[tuple[int, ...], float] = field(default_factory=dict)
 
 
-def arranged(a: Array, memory: str) -> Array:
-    """Copy an array into a memory order, keeping its logical axes."""
-    if memory == "last":
-        stored = np.ascontiguousarray(a.transpose(0, 2, 3, 4, 1))
-        return np.asarray(stored.transpose(0, 4, 1, 2, 3))
-    if memory == "flipped":
-        return np.asarray(np.ascontiguousarray(a[..., ::-1, ::-1])[..., ::-1, ::-1])
-    return np.ascontiguousarray(a)
-
-
 def pitch(a: Array) -> Any:
     """Strides in elements, one for each of five axes."""
     return tuple(step // a.itemsize for step in a.strides)
@@ -113,8 +105,8 @@ def conv_problem(
 ) -> ConvProblem:
     """Describe a case with the arrays it is run on."""
     return kind(
-        dtype=int(case.dtype == "float64"),
-        weight_dtype=int(case.dtype == "float64"),
+        dtype=DTYPES[case.dtype],
+        weight_dtype=DTYPES[case.weight_dtype or case.dtype],
         n=case.n,
         c=case.c,
         k=case.k,
@@ -147,7 +139,7 @@ def pool_problem(
 ) -> PoolProblem:
     """Describe a case with the arrays it is run on."""
     return of(
-        dtype=int(case.dtype == "float64"),
+        dtype=DTYPES[case.dtype],
         kind=case.kind,
         n=case.n,
         c=case.c,
@@ -169,16 +161,14 @@ def pool_problem(
 
 
 def conv_sum(case: ConvCase, x: Array, weight: Array) -> Array:
-    """Sum the taps in float64; of |x| and |weight| it is the error bound's scale."""
+    """Sum the taps in x's type; of |x| and |weight| it is the error bound's scale."""
     pads = [(0, 0), (0, 0), *zip(case.before, case.after, strict=True)]
     mode: Any = PAD_MODES[case.mode]
-    padded = np.pad(x.astype(np.float64), pads, mode=mode)
+    padded = np.pad(x, pads, mode=mode)
     per_group, filters = case.c // case.groups, case.k // case.groups
     grouped = padded.reshape(case.n, case.groups, per_group, *padded.shape[2:])
-    taps = weight.astype(np.float64).reshape(
-        case.groups, filters, per_group, *case.kernel
-    )
-    out = np.zeros((case.n, case.groups, filters, *case.output()))
+    taps = weight.reshape(case.groups, filters, per_group, *case.kernel)
+    out = np.zeros((case.n, case.groups, filters, *case.output()), x.dtype)
     for tap in np.ndindex(*case.kernel):
         window = tuple(
             slice(i * d, i * d + s * (m - 1) + 1, s)
@@ -321,7 +311,10 @@ def _coordinates(case: PoolCase, axis: int, output: int) -> list[int]:
 def pooled(case: PoolCase, x: Array) -> tuple[Array, Array]:
     """Pool in float64, window by window: values, and indices of the maxima."""
     shape = (case.n, case.c, *case.output)
-    values, indices = np.zeros(shape), np.full(shape, -1, np.int64)
+    whole = x.dtype.kind in "iu"
+    values = np.zeros(shape, x.dtype if whole else np.float64)
+    nothing = np.iinfo(x.dtype).min if whole else -np.inf
+    indices = np.full(shape, -1, np.int64)
     _, height, width = case.input
     for at in np.ndindex(*shape):
         taps = []
@@ -334,9 +327,9 @@ def pooled(case: PoolCase, x: Array) -> tuple[Array, Array]:
             if all(0 <= p < n for p, n in zip(place, case.input, strict=True)):
                 index = (place[0] * height + place[1]) * width + place[2]
                 here = (*at[:2], *place)
-                taps.append((float(x[here]), index))
+                taps.append((_number(x[here]), index))
         if case.kind == 0:
-            values[at], indices[at] = _maximum(taps)
+            values[at], indices[at] = _maximum(taps, nothing)
         elif case.kind == 2:
             total = sum(abs(value) ** case.norm for value, _ in taps)
             values[at] = total ** (1 / case.norm)
@@ -388,11 +381,16 @@ def pool_gradient(
     return dx
 
 
-def _maximum(taps: list[tuple[float, int]]) -> tuple[float, int]:
-    """First NaN, else first maximum, else -inf and -1."""
-    best = (-np.inf, -1)
+def _number(value: Any) -> Any:
+    """An element as Python's own number: halves exactly, integers of any width."""
+    return int(value) if value.dtype.kind in "iu" else float(value)
+
+
+def _maximum(taps: list[tuple[Any, int]], nothing: float) -> tuple[Any, int]:
+    """First NaN, else first maximum, else what is less than any number, and -1."""
+    best = (nothing, -1)
     for value, index in taps:
-        if np.isnan(value):
+        if value != value:  # noqa: PLR0124 - NaN
             return value, index
         if best[1] < 0 or value > best[0]:
             best = (value, index)

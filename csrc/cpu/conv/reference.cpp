@@ -13,29 +13,6 @@
 namespace pyconv {
 namespace {
 
-// Written out: the library's product of complex numbers searches for infinities.
-template <class T>
-void add_product(Complex<T>& sum, Complex<T> a, Complex<T> b) {
-    sum.re += a.re * b.re - a.im * b.im;
-    sum.im += a.re * b.im + a.im * b.re;
-}
-
-template <class T>
-void add_product(T& sum, T a, T b) {
-    sum += a * b;
-}
-
-template <class T>
-void add(Complex<T>& sum, Complex<T> term) {
-    sum.re += term.re;
-    sum.im += term.im;
-}
-
-template <class T>
-void add(T& sum, T term) {
-    sum += term;
-}
-
 template <class X, class W>
 typename Element<X>::Sum sum_of_products(
     const ConvProblem& problem, const X* x, const W* weight, const Pixel& pixel) {

@@ -36,7 +36,7 @@ __device__ void run(const ConvProblem& p, const T* __restrict__ y, T* x) {
     OutputCoordinates from;
     from.n = to.n;
     from.k = to.k * static_cast<Index>(p.kernel[0] * p.kernel[1] * p.kernel[2]);
-    T sum = T(0);
+    typename Element<T>::Sum sum{};
     for (Index t = 0; t < static_cast<Index>(p.kernel[0]); ++t) {
         from.at[0] = window_at(p, 0, to.at[0], t);
         for (Index r = 0; r < static_cast<Index>(p.kernel[1]); ++r) {
@@ -44,13 +44,13 @@ __device__ void run(const ConvProblem& p, const T* __restrict__ y, T* x) {
             for (Index s = 0; s < static_cast<Index>(p.kernel[2]); ++s, ++from.k) {
                 from.at[2] = window_at(p, 2, to.at[2], s);
                 if (from.at[0] >= 0 && from.at[1] >= 0 && from.at[2] >= 0)
-                    sum += y[offset_of(from, p.y_pitch)];
+                    add(sum, term_of(y[offset_of(from, p.y_pitch)]));
             }
         }
     }
 
     // store
-    x[offset_of(to, p.x_pitch)] = sum;
+    x[offset_of(to, p.x_pitch)] = result_of<T>(sum);
 }
 
 } // namespace pyconv::columns_col2im

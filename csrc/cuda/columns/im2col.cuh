@@ -38,7 +38,7 @@ __device__ void run(const ConvProblem& p, const T* __restrict__ x, T* y) {
     }
 
     // store
-    y[offset_of(to, p.y_pitch)] = within ? x[offset_of(from, p.x_pitch)] : T(0);
+    y[offset_of(to, p.y_pitch)] = within ? x[offset_of(from, p.x_pitch)] : T{};
 }
 
 } // namespace pyconv::columns_im2col

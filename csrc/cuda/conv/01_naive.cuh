@@ -1,10 +1,10 @@
 // naive: one thread computes one output and keeps nothing for its neighbours.
 //
 // The definition of the operation in the order it is read: every tap, every channel,
-// one chain of fused multiply-adds. It takes every problem (ranks 1 to 3, any pitches,
-// stride, dilation, groups, padding mode), so every valid problem has an answer on the
-// GPU, and it is the first rung of the ladder: what the caches save here is all there
-// is.
+// one chain of fused multiply-adds. It takes every problem (element types, ranks 1 to
+// 3, any pitches, stride, dilation, groups, padding mode), so every valid problem has
+// an answer on the GPU, and it is the first rung of the ladder: what the caches save
+// here is all there is.
 //
 // Global loads per output: 2 * (C/G) * T * R * S elements, no reuse in registers.
 // Neighbouring threads share most of their x through L1; all of a warp read the same
@@ -37,17 +37,17 @@ __device__ inline Index tap_index(const Axis& axis, Index tap, PaddingMode mode)
     return input_index(axis.start + tap * axis.dilation, axis.extent, mode);
 }
 
-template <class T>
-__device__ T
+template <class X, class W>
+__device__ typename Element<X>::Sum
 dot(const ConvProblem& p,
     const Axis (&axis)[3],
-    const T* __restrict__ x,
-    const T* __restrict__ weight) {
+    const X* __restrict__ x,
+    const W* __restrict__ weight) {
     const PaddingMode mode = static_cast<PaddingMode>(p.padding_mode);
     const Index channels = static_cast<Index>(p.c / p.groups);
     const Index x_channel = static_cast<Index>(p.x_pitch[1]);
     const Index w_channel = static_cast<Index>(p.w_pitch[1]);
-    T sum = T(0);
+    typename Element<X>::Sum sum{};
     for (Index t = 0; t < axis[0].taps; ++t) {
         const Index d = tap_index(axis[0], t, mode);
         if (d < 0)
@@ -60,28 +60,29 @@ dot(const ConvProblem& p,
                 const Index w = tap_index(axis[2], s, mode);
                 if (w < 0)
                     continue;
-                const T* from = x + d * static_cast<Index>(p.x_pitch[2]) +
+                const X* from = x + d * static_cast<Index>(p.x_pitch[2]) +
                                 h * static_cast<Index>(p.x_pitch[3]) +
                                 w * static_cast<Index>(p.x_pitch[4]);
-                const T* tap = weight + t * static_cast<Index>(p.w_pitch[2]) +
+                const W* tap = weight + t * static_cast<Index>(p.w_pitch[2]) +
                                r * static_cast<Index>(p.w_pitch[3]) +
                                s * static_cast<Index>(p.w_pitch[4]);
                 for (Index c = 0; c < channels; ++c)
-                    sum += from[c * x_channel] * tap[c * w_channel];
+                    add_product(
+                        sum, term_of(from[c * x_channel]), term_of(tap[c * w_channel]));
             }
         }
     }
     return sum;
 }
 
-template <class T, Activation ACTIVATION, bool CHANNELS_LAST>
+template <class X, class W, Activation ACTIVATION, bool CHANNELS_LAST>
 __device__ void
 run(const ConvProblem& p,
-    const T* __restrict__ x,
-    const T* __restrict__ weight,
-    const T* __restrict__ bias,
-    const T* residual,
-    T* y) {
+    const X* __restrict__ x,
+    const W* __restrict__ weight,
+    const typename Element<X>::Sum* __restrict__ bias,
+    const typename Element<X>::Result* residual,
+    typename Element<X>::Result* y) {
     // setup: which output is mine
     const Index filters = static_cast<Index>(p.k);
     const Index outputs =
@@ -98,7 +99,7 @@ run(const ConvProblem& p,
     // compute: my group's channels against my filter
     const Index group = at.k / static_cast<Index>(p.k / p.groups);
     const Index first_channel = group * static_cast<Index>(p.c / p.groups);
-    const T sum =
+    const auto sum =
         dot(p,
             axis,
             x + at.n * static_cast<Index>(p.x_pitch[0]) +

@@ -12,9 +12,10 @@
 // (C/G) (HALO / (BLOCK_P BLOCK_Q BLOCK_K) + R S / (BLOCK_P BLOCK_Q)): for 3 x 3 and the
 // wide tile 18 (C/G) becomes 0.08 (C/G). Shared: BLOCK_C * (HALO + R S (BLOCK_K + 4))
 // elements, at most 48 KB. Registers: 115 ... 128 for 4 x 8 sums of float32, no spills.
-// Limits: two spatial axes; at stride 2 x reads have two-way bank conflicts.
-// Kernel extents, strides and dilation are template arguments: the kernel is compiled
-// for the problem, so that tap loops unroll and tile sizes are constants.
+// Limits: two spatial axes; at stride 2 x reads have two-way bank conflicts. Elements
+// are widened on their way into shared memory: halves run at the speed of float32
+// there. Kernel extents, strides and dilation are template arguments: the kernel is
+// compiled for the problem, so that tap loops unroll and tile sizes are constants.
 #pragma once
 
 #include "../epilogue.cuh"
@@ -65,7 +66,7 @@ constexpr __host__ __device__ int halo_pitch(int width, int block_q, bool unit_s
     return multiple * block_q;
 }
 
-template <class T, class Tile, class Filter>
+template <class Sum, class Tile, class Filter>
 struct Shared {
     static constexpr int HALO_H = (Tile::BLOCK_P - 1) * Filter::STRIDE_H +
                                   (Filter::R - 1) * Filter::DILATION_H + 1;
@@ -79,8 +80,8 @@ struct Shared {
     static constexpr int WEIGHT_PITCH =
         Tile::BLOCK_K < 4 ? Tile::BLOCK_K : Tile::BLOCK_K + 4;
 
-    alignas(16) T x[Tile::BLOCK_C * HALO_H * HALO_PITCH];
-    alignas(16) T weight[Tile::BLOCK_C * TAPS * WEIGHT_PITCH];
+    alignas(16) Sum x[Tile::BLOCK_C * HALO_H * HALO_PITCH];
+    alignas(16) Sum weight[Tile::BLOCK_C * TAPS * WEIGHT_PITCH];
 };
 
 // Which tile of which image and which filters this block computes.
@@ -115,14 +116,20 @@ __device__ inline Block block_of(const ConvProblem& p) {
     return block;
 }
 
-template <class T, class Tile, class Filter, PaddingMode MODE, bool CHANNELS_LAST>
+template <
+    class Tile,
+    class Filter,
+    PaddingMode MODE,
+    bool CHANNELS_LAST,
+    class X,
+    class Sum>
 __device__ inline void load_x(
     const ConvProblem& p,
     const Block& block,
     Index first_channel,
-    const T* __restrict__ x,
-    Shared<T, Tile, Filter>& shared) {
-    using Memory = Shared<T, Tile, Filter>;
+    const X* __restrict__ x,
+    Shared<Sum, Tile, Filter>& shared) {
+    using Memory = Shared<Sum, Tile, Filter>;
     constexpr int PLANE = Memory::HALO_H * Memory::HALO_W;
     const Index channels = static_cast<Index>(p.c / p.groups);
     const Index top = block.p * Filter::STRIDE_H - static_cast<Index>(p.pad_before[1]);
@@ -138,24 +145,24 @@ __device__ inline void load_x(
         const Index w =
             input_index(left + column, static_cast<Index>(p.input[2]), MODE);
         const Index channel = first_channel + c;
-        T value = T(0);
+        Sum value{};
         if (channel < channels && h >= 0 && w >= 0)
-            value =
+            value = term_of(
                 x[channel * static_cast<Index>(p.x_pitch[1]) +
                   h * static_cast<Index>(p.x_pitch[3]) +
-                  w * static_cast<Index>(p.x_pitch[4])];
+                  w * static_cast<Index>(p.x_pitch[4])]);
         shared.x[(c * Memory::HALO_H + row) * Memory::HALO_PITCH + column] = value;
     }
 }
 
-template <class T, class Tile, class Filter>
+template <class Tile, class Filter, class W, class Sum>
 __device__ inline void load_weight(
     const ConvProblem& p,
     const Block& block,
     Index first_channel,
-    const T* __restrict__ weight,
-    Shared<T, Tile, Filter>& shared) {
-    using Memory = Shared<T, Tile, Filter>;
+    const W* __restrict__ weight,
+    Shared<Sum, Tile, Filter>& shared) {
+    using Memory = Shared<Sum, Tile, Filter>;
     constexpr int PER_FILTER = Tile::BLOCK_C * Memory::TAPS;
     const Index channels = static_cast<Index>(p.c / p.groups);
     const Index filters = static_cast<Index>(p.k / p.groups);
@@ -165,25 +172,26 @@ __device__ inline void load_weight(
         const int c = e % PER_FILTER / Memory::TAPS;
         const int tap = e % Memory::TAPS;
         const Index channel = first_channel + c;
-        T value = T(0);
+        Sum value{};
         if (channel < channels && block.first_filter + k < filters)
-            value = weight
-                [k * static_cast<Index>(p.w_pitch[0]) +
-                 channel * static_cast<Index>(p.w_pitch[1]) +
-                 tap / Filter::S * static_cast<Index>(p.w_pitch[3]) +
-                 tap % Filter::S * static_cast<Index>(p.w_pitch[4])];
+            value = term_of(
+                weight
+                    [k * static_cast<Index>(p.w_pitch[0]) +
+                     channel * static_cast<Index>(p.w_pitch[1]) +
+                     tap / Filter::S * static_cast<Index>(p.w_pitch[3]) +
+                     tap % Filter::S * static_cast<Index>(p.w_pitch[4])]);
         shared.weight[(c * Memory::TAPS + tap) * Memory::WEIGHT_PITCH + k] = value;
     }
 }
 
 // One channel block: every tap of every channel into the thread's sums.
-template <class T, class Tile, class Filter>
+template <class Sum, class Tile, class Filter>
 __device__ inline void accumulate(
-    const Shared<T, Tile, Filter>& shared,
+    const Shared<Sum, Tile, Filter>& shared,
     const int (&place)[Tile::THREAD_OUTPUTS],
     int first_filter,
-    T (&sum)[Tile::THREAD_OUTPUTS][Tile::THREAD_K]) {
-    using Memory = Shared<T, Tile, Filter>;
+    Sum (&sum)[Tile::THREAD_OUTPUTS][Tile::THREAD_K]) {
+    using Memory = Shared<Sum, Tile, Filter>;
     // Unrolled whole up to 49 taps (7 x 7); above that code size costs more than it
     // saves.
     constexpr int UNROLL = Memory::TAPS <= 49 ? Memory::TAPS : 1;
@@ -195,8 +203,8 @@ __device__ inline void accumulate(
                 c * Memory::HALO_H * Memory::HALO_PITCH +
                 tap / Filter::S * Filter::DILATION_H * Memory::HALO_PITCH +
                 tap % Filter::S * Filter::DILATION_W;
-            T x[Tile::THREAD_OUTPUTS];
-            T weight[Tile::THREAD_K];
+            Sum x[Tile::THREAD_OUTPUTS];
+            Sum weight[Tile::THREAD_K];
 #pragma unroll
             for (int i = 0; i < Tile::THREAD_OUTPUTS; ++i)
                 x[i] = shared.x[place[i] + shift];
@@ -209,13 +217,14 @@ __device__ inline void accumulate(
             for (int i = 0; i < Tile::THREAD_OUTPUTS; ++i)
 #pragma unroll
                 for (int k = 0; k < Tile::THREAD_K; ++k)
-                    sum[i][k] += x[i] * weight[k];
+                    add_product(sum[i][k], x[i], weight[k]);
         }
     }
 }
 
 template <
-    class T,
+    class X,
+    class W,
     class Tile,
     class Filter,
     PaddingMode MODE,
@@ -223,12 +232,13 @@ template <
     bool CHANNELS_LAST>
 __device__ void
 run(const ConvProblem& p,
-    const T* __restrict__ x,
-    const T* __restrict__ weight,
-    const T* __restrict__ bias,
-    const T* residual,
-    T* y) {
-    using Memory = Shared<T, Tile, Filter>;
+    const X* __restrict__ x,
+    const W* __restrict__ weight,
+    const typename Element<X>::Sum* __restrict__ bias,
+    const typename Element<X>::Result* residual,
+    typename Element<X>::Result* y) {
+    using Sum = typename Element<X>::Sum;
+    using Memory = Shared<Sum, Tile, Filter>;
     __shared__ Memory shared;
 
     // setup: the block's tile, the thread's outputs in it and its filters
@@ -237,7 +247,7 @@ run(const ConvProblem& p,
     const int thread_filter =
         static_cast<int>(threadIdx.x) / Tile::POSITIONS * Tile::THREAD_K;
     int place[Tile::THREAD_OUTPUTS];
-    T sum[Tile::THREAD_OUTPUTS][Tile::THREAD_K];
+    Sum sum[Tile::THREAD_OUTPUTS][Tile::THREAD_K];
 #pragma unroll
     for (int i = 0; i < Tile::THREAD_OUTPUTS; ++i) {
         const int output = position + i * Tile::POSITIONS;
@@ -245,7 +255,7 @@ run(const ConvProblem& p,
                    output % Tile::BLOCK_Q * Filter::STRIDE_W;
 #pragma unroll
         for (int k = 0; k < Tile::THREAD_K; ++k)
-            sum[i][k] = T(0);
+            sum[i][k] = Sum{};
     }
     const Index channels = static_cast<Index>(p.c / p.groups);
     const Index group_filter = block.group * static_cast<Index>(p.k / p.groups);
@@ -254,10 +264,10 @@ run(const ConvProblem& p,
     weight += (group_filter + block.first_filter) * static_cast<Index>(p.w_pitch[0]);
 
     for (Index first = 0; first < channels; first += Tile::BLOCK_C) {
-        load_x<T, Tile, Filter, MODE, CHANNELS_LAST>(p, block, first, x, shared);
-        load_weight<T, Tile, Filter>(p, block, first, weight, shared);
+        load_x<Tile, Filter, MODE, CHANNELS_LAST>(p, block, first, x, shared);
+        load_weight<Tile, Filter>(p, block, first, weight, shared);
         __syncthreads(); // the tiles are whole before anyone reads them
-        accumulate<T, Tile, Filter>(shared, place, thread_filter, sum);
+        accumulate<Sum, Tile, Filter>(shared, place, thread_filter, sum);
         __syncthreads(); // everyone has read the tiles before they are overwritten
     }
 

@@ -15,7 +15,8 @@ namespace pyconv::conv_bias_naive {
 
 template <class T, int THREADS>
 __device__ void run(const ConvProblem& p, const T* __restrict__ grad, T* bias) {
-    __shared__ T sums[THREADS];
+    using Sum = typename Element<T>::Sum;
+    __shared__ Sum sums[THREADS];
     const Index mine = static_cast<Index>(threadIdx.x);
     const Index filter = static_cast<Index>(blockIdx.x);
 
@@ -24,7 +25,7 @@ __device__ void run(const ConvProblem& p, const T* __restrict__ grad, T* bias) {
     const Index width = static_cast<Index>(p.output[2]);
     const Index depth = static_cast<Index>(p.output[0]);
     const Index pixels = static_cast<Index>(p.n) * depth * height * width;
-    T sum = T(0);
+    Sum sum{};
     for (Index i = mine; i < pixels; i += THREADS) {
         OutputCoordinates at;
         at.at[2] = i % width;
@@ -32,7 +33,7 @@ __device__ void run(const ConvProblem& p, const T* __restrict__ grad, T* bias) {
         at.at[0] = i / width / height % depth;
         at.n = i / width / height / depth;
         at.k = filter;
-        sum += grad[offset_of(at, p.y_pitch)];
+        add(sum, term_of(grad[offset_of(at, p.y_pitch)]));
     }
 
     // store: the upper half onto the lower half, until one sum is left
@@ -40,10 +41,10 @@ __device__ void run(const ConvProblem& p, const T* __restrict__ grad, T* bias) {
     for (int half = THREADS / 2; half > 0; half /= 2) {
         __syncthreads();
         if (mine < half)
-            sums[mine] += sums[mine + half];
+            add(sums[mine], sums[mine + half]);
     }
     if (mine == 0)
-        bias[filter * static_cast<Index>(p.w_pitch[0])] = sums[0];
+        bias[filter * static_cast<Index>(p.w_pitch[0])] = result_of<T>(sums[0]);
 }
 
 } // namespace pyconv::conv_bias_naive

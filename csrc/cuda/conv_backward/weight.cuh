@@ -55,7 +55,7 @@ run(const ConvProblem& p,
         tap_axis(p, 0, tap[0]), tap_axis(p, 1, tap[1]), tap_axis(p, 2, tap[2])};
 
     // compute: all pixels of my filter's gradient against mine of x
-    T sum = T(0);
+    typename Element<T>::Sum sum{};
     for (Index n = 0; n < static_cast<Index>(p.n); ++n) {
         const T* plane = x + n * static_cast<Index>(p.x_pitch[0]) +
                          (group * channels + c) * static_cast<Index>(p.x_pitch[1]);
@@ -79,8 +79,10 @@ run(const ConvProblem& p,
                     const Index w = input_index(
                         axis[2].first + q * axis[2].stride, axis[2].extent, mode);
                     if (w >= 0)
-                        sum += row[w * static_cast<Index>(p.x_pitch[4])] *
-                               line[q * static_cast<Index>(p.y_pitch[4])];
+                        add_product(
+                            sum,
+                            term_of(row[w * static_cast<Index>(p.x_pitch[4])]),
+                            term_of(line[q * static_cast<Index>(p.y_pitch[4])]));
                 }
             }
         }
@@ -89,7 +91,7 @@ run(const ConvProblem& p,
     // store
     weight
         [offset + k * static_cast<Index>(p.w_pitch[0]) +
-         c * static_cast<Index>(p.w_pitch[1])] = sum;
+         c * static_cast<Index>(p.w_pitch[1])] = result_of<T>(sum);
 }
 
 } // namespace pyconv::conv_weight_naive

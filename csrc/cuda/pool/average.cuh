@@ -17,8 +17,8 @@ run(const PoolProblem& p, const T* __restrict__ x, T* y, int64* /* max only */) 
     const PoolWindow window = pool_window<CHANNELS_LAST>(p);
     if (!window.mine)
         return;
-    T sum = T(0);
-    for_each_tap(p, window, [&](Index from, Index) { sum += x[from]; });
+    typename Element<T>::Sum sum{};
+    for_each_tap(p, window, [&](Index from, Index) { add(sum, term_of(x[from])); });
     int64 count = 1;
     int64 inside = 1;
     for (int axis = 0; axis < 3; ++axis) {
@@ -28,7 +28,9 @@ run(const PoolProblem& p, const T* __restrict__ x, T* y, int64* /* max only */) 
     }
     if (p.divisor_override != 0)
         count = p.divisor_override;
-    y[window.y] = inside == 0 || count == 0 ? T(0) : sum / static_cast<T>(count);
+    if (inside != 0 && count != 0)
+        sum /= static_cast<typename Element<T>::Sum>(count);
+    y[window.y] = result_of<T>(sum);
 }
 
 } // namespace pyconv::pool_average

@@ -83,14 +83,16 @@ run(const PoolProblem& p,
     const OutputCoordinates at =
         output_coordinates<CHANNELS_LAST>(linear, channels, p.input);
     const Index place = offset_of(at, p.x_pitch);
+    using Sum = typename Element<T>::Sum;
     const bool is_norm = p.kind == POOL_LP;
-    const T norm = is_norm ? static_cast<T>(__longlong_as_double(p.norm_bits)) : T(0);
+    const Sum norm =
+        is_norm ? static_cast<Sum>(__longlong_as_double(p.norm_bits)) : Sum(0);
 
     // compute: the windows that hold me
     const Range depth = candidates(p, 0, at.at[0]);
     const Range height = candidates(p, 1, at.at[1]);
     const Range width = candidates(p, 2, at.at[2]);
-    T sum = T(0);
+    Sum sum{};
     for (Index m = depth.first; m <= depth.last; ++m) {
         const PoolAxis in_depth = pool_axis(p, 0, m);
         if (!holds(in_depth, at.at[0]))
@@ -106,7 +108,8 @@ run(const PoolProblem& p,
                 const OutputCoordinates from{at.n, at.k, {m, i, q}};
                 const Index source = offset_of(from, p.y_pitch);
                 if (is_norm) {
-                    sum += grad[source] * share(norm, x[place], y[source]);
+                    const Sum part = share(norm, term_of(x[place]), term_of(y[source]));
+                    add_product(sum, term_of(grad[source]), part);
                     continue;
                 }
                 int64 count = p.divisor_override;
@@ -117,13 +120,13 @@ run(const PoolProblem& p,
                     count = static_cast<int64>(in_depth.last - in_depth.first) *
                             (in_height.last - in_height.first) *
                             (in_width.last - in_width.first);
-                sum += grad[source] / static_cast<T>(count);
+                sum += term_of(grad[source]) / static_cast<Sum>(count);
             }
         }
     }
 
     // store
-    dx[place] = sum;
+    dx[place] = result_of<T>(sum);
 }
 
 } // namespace pyconv::pool_gradient

@@ -29,16 +29,20 @@ run(const PoolProblem& p, const T* __restrict__ x, T* y, int64* /* max only */) 
     const PoolWindow window = pool_window<CHANNELS_LAST>(p);
     if (!window.mine)
         return;
-    const T norm = static_cast<T>(__longlong_as_double(p.norm_bits));
-    T sum = T(0);
+    using Sum = typename Element<T>::Sum;
+    const Sum norm = static_cast<Sum>(__longlong_as_double(p.norm_bits));
+    Sum sum{};
     for_each_tap(p, window, [&](Index from, Index) {
-        const T value = x[from];
-        const T size = value < T(0) ? -value : value;
-        sum += norm == T(1) ? size : norm == T(2) ? value * value : power(size, norm);
+        const Sum value = term_of(x[from]);
+        const Sum size = value < Sum(0) ? -value : value;
+        sum += norm == Sum(1)   ? size
+               : norm == Sum(2) ? value * value
+                                : power(size, norm);
     });
-    y[window.y] = norm == T(1)   ? sum
-                  : norm == T(2) ? square_root(sum)
-                                 : power(sum, T(1) / norm);
+    sum = norm == Sum(1)   ? sum
+          : norm == Sum(2) ? square_root(sum)
+                           : power(sum, Sum(1) / norm);
+    y[window.y] = result_of<T>(sum);
 }
 
 } // namespace pyconv::pool_lp
