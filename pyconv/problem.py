@@ -302,6 +302,14 @@ class PoolGradProblem(PoolProblem):
 
     operation: ClassVar[str] = "pool_grad"
 
+    @property
+    def compulsory_bytes(self) -> int:
+        """Bytes of both gradients, a maximum's indices, and a norm's x and y."""
+        planes = self.n * self.c
+        x, y = planes * _volume(self.input), planes * _volume(self.output)
+        arrays = 2 if self.kind == POOL_KINDS["lp"] else 1
+        return arrays * (x + y) * self.itemsize + 8 * y * self.return_indices
+
 
 CONV_RECORD = _record_of(ConvProblem)
 POOL_RECORD = _record_of(PoolProblem)

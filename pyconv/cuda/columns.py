@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from math import prod
 
+from pyconv.cuda.counts import window_taps
 from pyconv.cuda.kernel import (
     MAX_BLOCKS,
     Ceilings,
@@ -64,8 +65,11 @@ def _movement(problem: ConvProblem) -> Movement:
     """Each element of the columns is read or written once, the image about once."""
     columns = outputs(problem)
     moved = problem.compulsory_bytes
+    stored = columns if problem.operation == "im2col" else _image(problem)
+    loaded = problem.n * problem.c * window_taps(problem)
     return Movement(
         flops=problem.flops,
+        global_bytes=(loaded + stored) * problem.itemsize,
         l1_bytes=max(2 * columns * problem.itemsize, moved),
         l2_bytes=moved,
         dram_bytes=moved,

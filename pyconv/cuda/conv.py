@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from math import prod
 
+from pyconv.cuda.counts import tile_positions, window_taps
 from pyconv.cuda.kernel import (
     MAX_BLOCKS,
     SHARED_BYTES,
@@ -59,6 +60,13 @@ def _activation(problem: ConvProblem) -> str:
     return f"static_cast<pyconv::Activation>({problem.activation})"
 
 
+def _epilogue_bytes(problem: ConvProblem) -> int:
+    """Count what is loaded and stored where each output is finished."""
+    result = itemsize_of(result_type(problem.dtype))
+    bias = problem.has_bias * sum_bytes(problem)
+    return outputs(problem) * (result * (1 + problem.has_residual) + bias)
+
+
 # ---- naive --------------------------------------------------------------------------
 
 
@@ -90,8 +98,10 @@ def _naive_movement(problem: ConvProblem) -> Movement:
     # A block's outputs lie in a row: its x lines are shared R ways at best, its one
     # filter is read once a block. Channels-last blocks share the pixel, not the filter.
     l2 = loads // (2 * max(problem.kernel[2], 1)) + loads // (2 * NAIVE_THREADS)
+    pairs = problem.n * problem.k * (problem.c // problem.groups) * window_taps(problem)
     return Movement(
         flops=2 * _multiply_adds(problem),
+        global_bytes=pairs * size + _epilogue_bytes(problem),
         l1_bytes=loads,
         l2_bytes=l2,
         dram_bytes=problem.compulsory_bytes,
@@ -193,6 +203,23 @@ def _tiles(problem: ConvProblem, tile: HaloTile) -> int:
     return problem.n * problem.groups * per_group * places
 
 
+def _halo_global_bytes(problem: ConvProblem, tile: HaloTile) -> int:
+    """Count x with its halos and the filters, once for each tile; and the outputs."""
+    block_tiles = (tile.block_p, tile.block_q)
+    x, tiles = 1, 1
+    for axis, block in zip((1, 2), block_tiles, strict=True):
+        span = (problem.kernel[axis] - 1) * problem.dilation[axis]
+        reach = (block - 1) * problem.stride[axis] + span + 1
+        x *= tile_positions(problem, axis, block, reach)
+        tiles *= ceil_div(problem.output[axis], block)
+    per_group = problem.k // problem.groups
+    x *= problem.n * problem.c * ceil_div(per_group, tile.block_k)
+    weights = problem.n * tiles * problem.k * (problem.c // problem.groups)
+    weights *= prod(problem.kernel)
+    loaded = x * problem.itemsize + weights * itemsize_of(problem.weight_dtype)
+    return loaded + _epilogue_bytes(problem)
+
+
 def _halo_movement_of(problem: ConvProblem, tile: HaloTile) -> Movement:
     """Bytes of one tile, times the tiles; sums outside y are computed and dropped."""
     channels = problem.c // problem.groups
@@ -208,6 +235,7 @@ def _halo_movement_of(problem: ConvProblem, tile: HaloTile) -> Movement:
     words = steps * (tile.thread_outputs + tile.thread_k / 4)
     return Movement(
         flops=2 * steps * sums,
+        global_bytes=_halo_global_bytes(problem, tile),
         l1_bytes=int(words * sum_bytes(problem)),
         l2_bytes=tiles * channels * loaded + stored,
         dram_bytes=problem.compulsory_bytes,
@@ -308,6 +336,7 @@ def _halo_movement(problem: ConvProblem) -> Movement:
     padded = _halo_movement_of(problem, _chosen(problem))
     return Movement(
         flops=2 * _multiply_adds(problem),
+        global_bytes=padded.global_bytes,
         l1_bytes=padded.l1_bytes,
         l2_bytes=padded.l2_bytes,
         dram_bytes=padded.dram_bytes,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from math import prod
 
+from pyconv.cuda.counts import window_taps
 from pyconv.cuda.kernel import (
     MAX_BLOCKS,
     Ceilings,
@@ -17,7 +18,7 @@ from pyconv.cuda.kernel import (
     outputs,
     sum_bytes,
 )
-from pyconv.problem import ConvProblem, PoolProblem
+from pyconv.problem import POOL_KINDS, ConvProblem, PoolProblem
 
 __all__ = ["BIAS", "GRADIENT", "SCATTER", "WEIGHT"]
 
@@ -53,8 +54,10 @@ def _movement(problem: ConvProblem) -> Movement:
     """Two loads a multiply-add from L1; a block's threads share most of them."""
     products = outputs(problem) * _elements(problem) // problem.k
     loads = 2 * products * problem.itemsize
+    pairs = problem.n * problem.k * (problem.c // problem.groups) * window_taps(problem)
     return Movement(
         flops=2 * products,
+        global_bytes=(2 * pairs + _elements(problem)) * problem.itemsize,
         l1_bytes=loads,
         l2_bytes=max(loads // THREADS, problem.compulsory_bytes),
         dram_bytes=problem.compulsory_bytes,
@@ -114,7 +117,7 @@ def _bias_launch(problem: ConvProblem) -> Launch:
 def _bias_movement(problem: ConvProblem) -> Movement:
     """Every pixel is read once."""
     moved = problem.compulsory_bytes
-    return Movement(problem.flops, moved, moved, moved)
+    return Movement(problem.flops, moved, moved, moved, moved)
 
 
 def _bias_cost_us(problem: ConvProblem, ceilings: Ceilings) -> float:
@@ -189,6 +192,24 @@ def _scatter_launch(problem: PoolProblem) -> Launch:
     )
 
 
+def _gathered_bytes(problem: PoolProblem) -> int:
+    """Count grad, and a norm's y, once for each tap; a norm's x, and dx."""
+    is_norm = problem.kind == POOL_KINDS["lp"]
+    taps = problem.n * problem.c * window_taps(problem)
+    elements = taps * (1 + is_norm) + _inputs(problem) * (1 + is_norm)
+    return elements * problem.itemsize
+
+
+def _scattered_bytes(problem: PoolProblem) -> int:
+    """Count indices for each thread and chunk, grad for each index in its plane; dx.
+
+    As if every index were in its plane; a window of padding alone has none.
+    """
+    chunks = ceil_div(prod(problem.input), SCATTER_BYTES // sum_bytes(problem))
+    indices = 8 * outputs(problem) * SCATTER_THREADS * chunks
+    return indices + (outputs(problem) + _inputs(problem)) * problem.itemsize
+
+
 def _pool_movement(problem: PoolProblem) -> Movement:
     """Each output is met by the elements of its window, through L1."""
     is_scatter = problem.kind in SCATTERED
@@ -196,6 +217,7 @@ def _pool_movement(problem: PoolProblem) -> Movement:
     compulsory = problem.compulsory_bytes
     return Movement(
         flops=met,
+        global_bytes=(_scattered_bytes if is_scatter else _gathered_bytes)(problem),
         l1_bytes=met * problem.itemsize,
         l2_bytes=compulsory,
         dram_bytes=compulsory,

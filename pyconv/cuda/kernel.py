@@ -61,11 +61,13 @@ class Launch:
 class Movement:
     """Floating-point operations and predicted bytes at each level.
 
-    ``l1_bytes`` leave L1 or shared memory for registers, ``l2_bytes`` leave L2 for the
+    ``global_bytes`` is what the loads and stores of all threads ask of global memory,
+    exactly; most of it L1 serves. ``l1_bytes`` leave L1 or shared memory for registers, ``l2_bytes`` leave L2 for the
     multiprocessors, ``dram_bytes`` cross the device memory's bus.
     """
 
     flops: int
+    global_bytes: int
     l1_bytes: int
     l2_bytes: int
     dram_bytes: int

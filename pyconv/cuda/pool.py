@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from math import prod
 
+from pyconv.cuda.counts import window_taps
 from pyconv.cuda.kernel import (
     MAX_BLOCKS,
     Ceilings,
@@ -67,8 +68,11 @@ def _movement(problem: PoolProblem) -> Movement:
     compulsory = problem.compulsory_bytes
     # Rows of a window lie in other blocks' lines: L2 sees x once a window row.
     rows = ceil_div(problem.kernel[1], max(problem.stride[1], 1))
+    loads = problem.n * problem.c * window_taps(problem)
+    stored = outputs(problem) * (size + 8 * problem.return_indices)
     return Movement(
         flops=taps,
+        global_bytes=loads * size + stored,
         l1_bytes=taps * size,
         l2_bytes=compulsory * max(rows, 1),
         dram_bytes=compulsory,

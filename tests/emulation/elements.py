@@ -121,6 +121,30 @@ def guards_are_whole(a: Any) -> bool:
     return bool((np.isnan(ends) if mark is None else ends == mark).all())
 
 
+def byte_bounds(a: Array | None) -> tuple[int, int]:
+    """Give the addresses of an array's first byte and past its last; zeros for None."""
+    if a is None:
+        return 0, 0
+    spans = [(n - 1) * step for n, step in zip(a.shape, a.strides, strict=True)]
+    first: int = a.ctypes.data
+    low = first + sum(span for span in spans if span < 0)
+    return low, first + sum(span for span in spans if span > 0) + a.itemsize
+
+
+def aligned(a: Array | None) -> Array | None:
+    """Copy an array, with its pitches, to where a line begins, as allocators do."""
+    if a is None:
+        return None
+    line = 128
+    low, high = byte_bounds(a)
+    memory = np.empty(high - low + line, np.uint8)
+    start = -memory.ctypes.data % line
+    first = a.ctypes.data - low
+    view: Array = np.ndarray(a.shape, a.dtype, memory, start + first, a.strides)
+    view[...] = a
+    return view
+
+
 def device_copy(a: Any) -> Any:
     """Copy to the device with the same strides."""
     import cupy

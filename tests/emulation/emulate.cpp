@@ -1,13 +1,308 @@
-// The emulator's library: the flattened kernels with their entry points, and two ways
-// to launch an entry. PYCONV_KERNELS names the generated text.
+// The emulator: CUDA threads as fibers, and ways to launch a kernel's entry point.
+//
+// Blocks run one after another. Inside a block the threads are resumed in a new random
+// order after each barrier, so a missing barrier shows. Shared memory is thread-local
+// storage of this library, filled with NaN before every block, so a word that was never
+// stored shows. A barrier that only part of a block reaches is reported as a deadlock.
+// With the address log on, warps run in step instead (address_log.hpp).
+//
+// It proves index arithmetic and barriers, not memory ordering inside a barrier
+// interval and not speed.
+#include "address_log.hpp"
+#include "core/problem.hpp"
 #include "cuda_on_host.hpp"
 
-#include PYCONV_KERNELS
+#include <dlfcn.h>
+#include <link.h>
+#include <ucontext.h>
+
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+#include <functional>
+#include <random>
+#include <utility>
+#include <vector>
+
+namespace emulation {
+
+// Not thread-local, like all that is the emulator's own: the library's thread-local
+// segment holds shared memory and nothing else (but the anchor below), so that it can
+// be poisoned whole.
+Place place;
+
+namespace {
+
+constexpr std::size_t WARP = 32;
+
+enum class State { READY, WAITING, DONE };
+
+struct Fiber {
+    ucontext_t context;
+    Uint3 index;
+    State state = State::READY;
+    std::vector<unsigned char> stack;
+    // For warps in step: where it stands, and what it touched since its last step.
+    int depth = 0;
+    const void* code = nullptr;
+    std::vector<Access> accesses;
+};
+
+Fiber* running = nullptr;
+ucontext_t scheduler;
+const std::function<void()>* body = nullptr;
+bool in_step = false;
+AddressLog address_log;
+
+void yield() {
+    swapcontext(&running->context, &scheduler);
+}
+
+void resume(Fiber& fiber) {
+    running = &fiber;
+    place.thread = fiber.index;
+    swapcontext(&scheduler, &fiber.context);
+    running = nullptr;
+}
+
+void fiber_main() {
+    (*body)();
+    running->state = State::DONE;
+    yield();
+}
+
+void reset(Fiber& fiber, unsigned number) {
+    constexpr std::size_t STACK_BYTES = 64 * 1024;
+    if (fiber.stack.empty())
+        fiber.stack.resize(STACK_BYTES);
+    fiber.index = Uint3{number, 0, 0};
+    fiber.state = State::READY;
+    fiber.depth = 0;
+    fiber.code = nullptr;
+    fiber.accesses.clear();
+    getcontext(&fiber.context);
+    fiber.context.uc_stack.ss_sp = fiber.stack.data();
+    fiber.context.uc_stack.ss_size = fiber.stack.size();
+    fiber.context.uc_link = &scheduler;
+    makecontext(&fiber.context, fiber_main, 0);
+}
+
+struct Segment {
+    unsigned char* begin;
+    std::size_t bytes;
+};
+
+int find_segment(dl_phdr_info* info, std::size_t, void* wanted) {
+    auto& [base, segment] = *static_cast<std::pair<std::uintptr_t, Segment>*>(wanted);
+    if (info->dlpi_addr != base)
+        return 0;
+    for (int i = 0; i < info->dlpi_phnum; ++i)
+        if (info->dlpi_phdr[i].p_type == PT_TLS && info->dlpi_tls_data != nullptr)
+            segment = {
+                static_cast<unsigned char*>(info->dlpi_tls_data),
+                info->dlpi_phdr[i].p_memsz};
+    return 1;
+}
+
+// Of this library and thread; the loader allocates it when it is first touched.
+Segment shared_memory() {
+    static thread_local volatile char anchor = 0;
+    anchor = 0;
+    Dl_info library;
+    std::pair<std::uintptr_t, Segment> found{0, {nullptr, 0}};
+    if (dladdr(reinterpret_cast<void*>(&find_segment), &library) != 0) {
+        found.first = reinterpret_cast<std::uintptr_t>(library.dli_fbase);
+        dl_iterate_phdr(find_segment, &found);
+    }
+    return found.second;
+}
+
+// Ends a barrier interval: whether the block is done, at a deadlock, or goes on.
+enum class Interval { DONE, DEADLOCK, NEXT };
+
+Interval end_interval(std::vector<Fiber>& fibers) {
+    std::size_t done = 0;
+    for (const Fiber& fiber : fibers)
+        done += fiber.state == State::DONE;
+    if (done == fibers.size())
+        return Interval::DONE;
+    if (done != 0)
+        return Interval::DEADLOCK;
+    for (Fiber& fiber : fibers)
+        fiber.state = State::READY;
+    return Interval::NEXT;
+}
+
+// Runs every thread to its next barrier, in a random order.
+void run_apart(std::vector<Fiber>& fibers, std::mt19937& random) {
+    std::vector<Fiber*> order;
+    for (Fiber& fiber : fibers)
+        order.push_back(&fiber);
+    std::shuffle(order.begin(), order.end(), random);
+    for (Fiber* fiber : order)
+        if (fiber->state == State::READY)
+            resume(*fiber);
+}
+
+// Runs one basic block of the threads of a warp that stand lowest in the innermost
+// function; false if all of the warp wait or are done.
+bool step(Fiber* warp, std::size_t threads) {
+    const auto stands = [](const Fiber& fiber) {
+        return std::pair(-fiber.depth, fiber.code);
+    };
+    const Fiber* lowest = nullptr;
+    for (std::size_t i = 0; i < threads; ++i)
+        if (warp[i].state == State::READY &&
+            (lowest == nullptr || stands(warp[i]) < stands(*lowest)))
+            lowest = &warp[i];
+    if (lowest == nullptr)
+        return false;
+    const auto here = stands(*lowest);
+    std::vector<const std::vector<Access>*> accesses;
+    for (std::size_t i = 0; i < threads; ++i)
+        if (warp[i].state == State::READY && stands(warp[i]) == here) {
+            resume(warp[i]);
+            accesses.push_back(&warp[i].accesses);
+        }
+    address_log.step(accesses);
+    for (std::size_t i = 0; i < threads; ++i)
+        warp[i].accesses.clear();
+    return true;
+}
+
+// Runs every warp to its next barrier, in step.
+void run_in_step(std::vector<Fiber>& fibers, std::mt19937& random) {
+    std::vector<std::size_t> warps;
+    for (std::size_t first = 0; first < fibers.size(); first += WARP)
+        warps.push_back(first);
+    std::shuffle(warps.begin(), warps.end(), random);
+    for (std::size_t first : warps)
+        while (step(&fibers[first], std::min(WARP, fibers.size() - first)))
+            continue;
+}
+
+// 0: ran; 1: deadlock.
+int launch(
+    unsigned blocks, unsigned threads, unsigned seed, const std::function<void()>& f) {
+    std::vector<Fiber> fibers(threads);
+    std::mt19937 random(seed);
+    body = &f;
+    place.block_extent = Uint3{threads, 1, 1};
+    place.grid_extent = Uint3{blocks, 1, 1};
+    const Segment shared = shared_memory();
+    for (unsigned block = 0; block < blocks; ++block) {
+        place.block = Uint3{block, 0, 0};
+        std::memset(shared.begin, 0xff, shared.bytes);
+        for (unsigned i = 0; i < threads; ++i)
+            reset(fibers[i], i);
+        Interval interval = Interval::NEXT;
+        while (interval == Interval::NEXT) {
+            (in_step ? run_in_step : run_apart)(fibers, random);
+            interval = end_interval(fibers);
+        }
+        if (interval == Interval::DEADLOCK)
+            return 1;
+        address_log.end_block();
+    }
+    return 0;
+}
+
+} // namespace
+
+void barrier() {
+    running->state = State::WAITING;
+    yield();
+}
+
+// A load or store of the thread that runs.
+void touch(const void* address, unsigned bytes, bool writes, const void* site) {
+    if (in_step && running != nullptr)
+        running->accesses.push_back(
+            {site, reinterpret_cast<std::uintptr_t>(address), bytes, writes});
+}
+
+// A basic block begins: the warp decides whose turn it is.
+void enter_block(const void* code) {
+    if (in_step && running != nullptr) {
+        running->code = code;
+        yield();
+    }
+}
+
+} // namespace emulation
+
+// ---- the compiler's hooks -----------------------------------------------------------
+
+#define PYCONV_HOOK(name, bytes, writes)                                               \
+    extern "C" void __tsan_##name(void* address) {                                     \
+        emulation::touch(address, bytes, writes, __builtin_return_address(0));         \
+    }
+
+PYCONV_HOOK(read1, 1, false)
+PYCONV_HOOK(read2, 2, false)
+PYCONV_HOOK(read4, 4, false)
+PYCONV_HOOK(read8, 8, false)
+PYCONV_HOOK(read16, 16, false)
+PYCONV_HOOK(write1, 1, true)
+PYCONV_HOOK(write2, 2, true)
+PYCONV_HOOK(write4, 4, true)
+PYCONV_HOOK(write8, 8, true)
+PYCONV_HOOK(write16, 16, true)
+
+extern "C" void __tsan_read_range(void* address, unsigned long bytes) {
+    emulation::touch(
+        address, static_cast<unsigned>(bytes), false, __builtin_return_address(0));
+}
+
+extern "C" void __tsan_write_range(void* address, unsigned long bytes) {
+    emulation::touch(
+        address, static_cast<unsigned>(bytes), true, __builtin_return_address(0));
+}
+
+extern "C" void __tsan_func_entry(void*) {
+    if (emulation::running != nullptr)
+        ++emulation::running->depth;
+}
+
+extern "C" void __tsan_func_exit() {
+    if (emulation::running != nullptr)
+        --emulation::running->depth;
+}
+
+extern "C" void __tsan_init() {}
+
+extern "C" void __sanitizer_cov_trace_pc() {
+    emulation::enter_block(__builtin_return_address(0));
+}
+
+// ---- the library's functions --------------------------------------------------------
+
+// Logs what the next launches touch of some arrays, and of shared memory after them;
+// of no array: logs no more.
+extern "C" void
+emulate_watch(const void* const* begins, const long long* bytes, int arrays) {
+    emulation::address_log.clear();
+    emulation::in_step = arrays != 0;
+    if (arrays == 0)
+        return;
+    for (int i = 0; i < arrays; ++i) {
+        const auto begin = reinterpret_cast<std::uintptr_t>(begins[i]);
+        emulation::address_log.watch(
+            begin, begin + static_cast<std::uintptr_t>(bytes[i]));
+    }
+    const emulation::Segment shared = emulation::shared_memory();
+    const auto begin = reinterpret_cast<std::uintptr_t>(shared.begin);
+    emulation::address_log.watch(begin, begin + shared.bytes);
+}
+
+extern "C" void emulate_traffic(int region, emulation::Traffic* traffic) {
+    *traffic = emulation::address_log.traffic(region);
+}
 
 using ConvEntry = void (*)(
     pyconv::ConvProblem, const void*, const void*, const void*, const void*, void*);
-using WeightEntry =
-    void (*)(pyconv::ConvProblem, const void*, const void*, void*);
+using WeightEntry = void (*)(pyconv::ConvProblem, const void*, const void*, void*);
 using UnaryEntry = void (*)(pyconv::ConvProblem, const void*, void*);
 using PoolEntry = void (*)(pyconv::PoolProblem, const void*, void*, void*);
 
@@ -47,8 +342,7 @@ extern "C" int emulate_unary(
     const pyconv::ConvProblem* problem,
     const void* from,
     void* to) {
-    return emulation::launch(
-        blocks, threads, seed, [=] { entry(*problem, from, to); });
+    return emulation::launch(blocks, threads, seed, [=] { entry(*problem, from, to); });
 }
 
 using PoolGradEntry = void (*)(

@@ -92,6 +92,7 @@ run(const PoolProblem& p,
     const Range depth = candidates(p, 0, at.at[0]);
     const Range height = candidates(p, 1, at.at[1]);
     const Range width = candidates(p, 2, at.at[2]);
+    const Sum value = is_norm ? term_of(x[place]) : Sum(0);
     Sum sum{};
     for (Index m = depth.first; m <= depth.last; ++m) {
         const PoolAxis in_depth = pool_axis(p, 0, m);
@@ -108,7 +109,7 @@ run(const PoolProblem& p,
                 const OutputCoordinates from{at.n, at.k, {m, i, q}};
                 const Index source = offset_of(from, p.y_pitch);
                 if (is_norm) {
-                    const Sum part = share(norm, term_of(x[place]), term_of(y[source]));
+                    const Sum part = share(norm, value, term_of(y[source]));
                     add_product(sum, term_of(grad[source]), part);
                     continue;
                 }

@@ -1,0 +1,175 @@
+"""What CUDA kernels ask of memory, counted in the emulator, against their model.
+
+`Movement.global_bytes` is exact: the address log of warps run in step must show it. The
+log also counts sectors and shared memory's passes, which hold what the kernels' comments
+promise of coalescing and of bank conflicts.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pyconv.cuda import KERNELS
+from pyconv.cuda.kernel import Kernel
+from pyconv.cuda.launch import CudaPlan
+from tests.emulation import emulator
+from tests.emulation.cases import (
+    CONV_PAIRS,
+    POOL_PAIRS,
+    conv_arrays,
+    conv_plan,
+    pool_arrays,
+    pool_plan,
+)
+from tests.emulation.columns_cases import COLUMNS_PAIRS, columns_arrays, columns_plan
+from tests.emulation.elements import Array, aligned
+from tests.emulation.gradient_cases import (
+    BIAS_PAIRS,
+    POOL_GRAD_PAIRS,
+    WEIGHT_PAIRS,
+    bias_arrays,
+    bias_plan,
+    pool_grad_arrays,
+    pool_grad_plan,
+    weight_arrays,
+    weight_plan,
+)
+from tests.emulation.problems import ConvCase, PoolCase
+
+pytestmark = pytest.mark.skipif(
+    emulator.compiler() is None, reason="the emulator needs g++"
+)
+
+SECTOR = 32
+# Each brings something a count must get right.
+CHOSEN = (
+    "even_kernel_same",
+    "strided",
+    "dilated",
+    "grouped",
+    "three_dimensions",
+    "replicate",
+    "channels_last",
+    "float16_first",
+    "uint8_and_int8",
+    "padded",
+    "adaptive",
+    "norm_of_three",
+    "bfloat16_padded",
+)
+
+
+def _pool(case: PoolCase) -> tuple[Array | None, ...]:
+    """Arrays of a pooling, indices only of maxima."""
+    x, y, indices = pool_arrays(case)
+    return x, y, indices if case.kind == 0 else None
+
+
+def _pool_grad(case: PoolCase) -> tuple[Array | None, ...]:
+    """Arrays of a pooling's gradient, of which a kernel may take a part."""
+    grad, indices, x, y, dx = pool_grad_arrays(case)
+    return (grad, indices if case.kind == 0 else None, x, y, dx)
+
+
+def _runs() -> list[tuple[CudaPlan, Any, Any]]:
+    """Give a plan, its arrays' maker and the case, for each kernel and chosen case."""
+    tables: tuple[tuple[Any, Any, Any], ...] = (
+        (CONV_PAIRS, conv_plan, lambda _, case: conv_arrays(case)),
+        (WEIGHT_PAIRS, weight_plan, lambda _, case: weight_arrays(case)),
+        (BIAS_PAIRS, bias_plan, lambda _, case: bias_arrays(case)),
+        (POOL_PAIRS, pool_plan, lambda _, case: _pool(case)),
+        (POOL_GRAD_PAIRS, pool_grad_plan, lambda _, case: _pool_grad(case)),
+        (COLUMNS_PAIRS, columns_plan, columns_arrays),
+    )
+    return [
+        (plan_of(kernel, case), (arrays_of, kernel), case)
+        for pairs, plan_of, arrays_of in tables
+        for kernel, case in pairs
+        if case.name in CHOSEN
+    ]
+
+
+RUNS = _runs()
+
+
+@pytest.fixture(scope="module")
+def library(tmp_path_factory: Any) -> Any:
+    """Compile the chosen kernels with the log's hooks."""
+    directory: Path = tmp_path_factory.mktemp("traffic")
+    return emulator.build([plan for plan, _, _ in RUNS], directory, 32, logged=True)
+
+
+def _id(run: tuple[CudaPlan, Any, Any]) -> str:
+    """Name a run."""
+    plan, _, case = run
+    return f"{plan.kernel.operation}-{plan.kernel.name}-{case.name}"
+
+
+@pytest.mark.parametrize("run", RUNS, ids=_id)
+def test_global_bytes_are_the_models(library: Any, run: Any) -> None:
+    plan, (arrays_of, kernel), case = run
+    arrays = arrays_of(kernel, case)
+    *found, _ = emulator.traffic(library, plan, *map(aligned, arrays))
+    movement = plan.kernel.movement(plan.problem)
+    assert sum(one.bytes for one in found) == movement.global_bytes
+    # Once for the launch, all of it is compulsory, in whole sectors.
+    touched = sum(one.launch_sectors for one in found) * SECTOR
+    assert touched <= movement.dram_bytes + SECTOR * len(found)
+
+
+def test_all_kernels_are_counted() -> None:
+    assert {plan.kernel.file for plan, _, _ in RUNS} == {k.file for k in KERNELS}
+
+
+def _logged(kernel: str, case: ConvCase, directory: Path) -> list[emulator.Traffic]:
+    """Count one convolution's traffic: x, weight, bias, residual, y, shared memory."""
+    chosen: Kernel = next(
+        one for one in KERNELS if one.operation == "conv" and one.name == kernel
+    )
+    plan = conv_plan(chosen, case)
+    assert plan is not None
+    library = emulator.build([plan], directory, 32, logged=True)
+    return emulator.traffic(library, plan, *map(aligned, conv_arrays(case)))
+
+
+def test_naive_is_coalesced(tmp_path: Path) -> None:
+    """Rows of 32 outputs: x and y in whole sectors, one weight for a whole warp."""
+    case = ConvCase("rows_of_a_warp", (1, 6, 32), (1, 1, 1), c=4, k=3)
+    x, weight, _, _, y, _ = _logged("naive", case, tmp_path)
+    assert x.sectors == x.requests * 4
+    assert weight.sectors == weight.requests
+    assert y.sectors == y.requests * 4
+    assert x.requests == weight.requests == 4 * y.requests
+
+
+def test_divergent_threads_meet_again(tmp_path: Path) -> None:
+    """At the image's edge some threads of a warp skip a tap: it is one request still."""
+    case = ConvCase(
+        "edges", (1, 6, 32), (1, 1, 3), c=4, k=3, before=(0, 0, 1), after=(0, 0, 1)
+    )
+    x, _, _, _, y, _ = _logged("naive", case, tmp_path)
+    assert x.requests == 3 * 4 * y.requests
+    assert x.bytes == 4 * (3 * 32 - 2) * 4 * y.requests
+
+
+@pytest.mark.parametrize(
+    ("stride", "conflicts"), [(1, False), (2, True)], ids=["stride_1", "stride_2"]
+)
+def test_bank_conflicts_of_shared_halo(
+    stride: int, conflicts: bool, tmp_path: Path
+) -> None:
+    """None at stride 1 but of the stores of filters; two-way reads of x at stride 2."""
+    case = ConvCase(
+        "tile",
+        (1, 16 * stride, 64 * stride),
+        (1, 1, 1),
+        c=8,
+        k=32,
+        stride=(1, stride, stride),
+    )
+    shared = _logged("shared_halo", case, tmp_path)[-1]
+    extra = (shared.passes - shared.least_passes) / shared.requests
+    assert (extra > 0.2) == conflicts
