@@ -21,6 +21,7 @@ from tests.emulation.cases import (
     CONV_CASES,
     CONV_PAIRS,
     POOL_PAIRS,
+    SAME,
     check_conv,
     check_pool,
     conv_arrays,
@@ -37,7 +38,12 @@ from tests.emulation.columns_cases import (
     columns_plan,
     columns_plans,
 )
-from tests.emulation.elements import guarded, guards_are_whole
+from tests.emulation.elements import (
+    chain_bound,
+    check_stored,
+    guarded,
+    guards_are_whole,
+)
 from tests.emulation.gradient_cases import (
     BIAS_PAIRS,
     POOL_GRAD_PAIRS,
@@ -53,7 +59,9 @@ from tests.emulation.gradient_cases import (
     weight_arrays,
     weight_plan,
 )
-from tests.emulation.problems import ConvCase, PoolCase
+from tests.emulation.problems import ConvCase, PoolCase, conv_sum
+
+CONV_KERNELS = [one.name for one in KERNELS if one.operation == "conv"]
 
 pytestmark = pytest.mark.skipif(
     emulator.compiler() is None, reason="the emulator needs g++"
@@ -155,6 +163,26 @@ def test_columns_match_float64(library: CDLL, kernel: Kernel, case: ConvCase) ->
     emulator.run(library, plan, source, target)
     check_columns(kernel, case, source, target)
     assert guards_are_whole(target)
+
+
+@pytest.mark.parametrize("name", CONV_KERNELS)
+def test_padding_adds_nothing_to_infinite_weights(name: str, tmp_path: Path) -> None:
+    """Zero times infinity would be NaN: only outputs whose window is whole have it."""
+    kernel = next(one for one in KERNELS if (one.operation, one.name) == ("conv", name))
+    case = ConvCase("padded", (1, 9, 10), (1, 3, 3), **SAME)
+    plan = conv_plan(kernel, case)
+    assert plan is not None
+    x, weight, bias, residual, y = conv_arrays(case)
+    weight[:, :, :, 0] = np.inf  # the row above: of the first outputs, padding
+    library = emulator.build([plan], tmp_path, 32)
+    emulator.run(library, plan, x, weight, bias, residual, y)
+    assert np.isfinite(y[:, :, :, 0]).all()
+    assert not np.isfinite(y[:, :, :, 1:]).any()
+    weight[:, :, :, 0] = 0
+    exact, scale = conv_sum(case, x, weight), conv_sum(case, abs(x), abs(weight))
+    first = np.s_[:, :, :, 0]
+    bound = chain_bound(case.dtype, 27, scale[first])
+    check_stored(case.dtype, y[first], exact[first], bound)
 
 
 def test_thread_order_changes_nothing(library: CDLL) -> None:

@@ -191,6 +191,16 @@ PYCONV_ANYWHERE Result result_of(Sum sum) {
 }
 
 template <class T>
+PYCONV_ANYWHERE bool is_finite(T value) {
+    return value - value == T(0); // integers all are
+}
+
+template <class T>
+PYCONV_ANYWHERE bool is_finite(Complex<T> value) {
+    return is_finite(value.re) && is_finite(value.im);
+}
+
+template <class T>
 PYCONV_ANYWHERE void add(T& sum, T term) {
     sum += term;
 }

@@ -27,7 +27,16 @@ from pyconv.cuda.kernel import (
 )
 from pyconv.problem import ConvProblem, itemsize_of, result_type
 
-__all__ = ["NAIVE", "SHARED_HALO", "TILES", "HaloTile"]
+__all__ = [
+    "NAIVE",
+    "SHARED_HALO",
+    "TILES",
+    "HaloTile",
+    "activation",
+    "cost_us",
+    "epilogue_bytes",
+    "multiply_adds",
+]
 
 NAIVE_THREADS = 256
 WARP = 32
@@ -38,12 +47,12 @@ NAIVE_SLOWDOWN = 2.0
 SHARED_HALO_EFFICIENCY = 0.6
 
 
-def _multiply_adds(problem: ConvProblem) -> int:
+def multiply_adds(problem: ConvProblem) -> int:
     """Count the taps of all outputs, padding included."""
     return outputs(problem) * (problem.c // problem.groups) * prod(problem.kernel)
 
 
-def _cost_us(movement: Movement, ceilings: Ceilings, slowdown: float) -> float:
+def cost_us(movement: Movement, ceilings: Ceilings, slowdown: float) -> float:
     """Roofline over the four levels, with a kernel's own slowdown on the chip."""
     on_chip = max(
         movement.flops / ceilings.flops, movement.l1_bytes / ceilings.l1_bytes
@@ -55,12 +64,12 @@ def _cost_us(movement: Movement, ceilings: Ceilings, slowdown: float) -> float:
     return ceilings.launch_us + 1e6 * max(on_chip * slowdown, memory)
 
 
-def _activation(problem: ConvProblem) -> str:
+def activation(problem: ConvProblem) -> str:
     """Write the activation as a C++ template argument."""
     return f"static_cast<pyconv::Activation>({problem.activation})"
 
 
-def _epilogue_bytes(problem: ConvProblem) -> int:
+def epilogue_bytes(problem: ConvProblem) -> int:
     """Count what is loaded and stored where each output is finished."""
     result = itemsize_of(result_type(problem.dtype))
     bias = problem.has_bias * sum_bytes(problem)
@@ -81,7 +90,7 @@ def _naive_launch(problem: ConvProblem) -> Launch:
     """One thread an output, numbered along y's fastest axis."""
     last = "true" if channels_last(problem.y_pitch) else "false"
     types = (element_type(problem), weight_type(problem))
-    arguments = (*types, _activation(problem), last)
+    arguments = (*types, activation(problem), last)
     return Launch(
         call=f"pyconv::conv_naive::run<{', '.join(arguments)}>",
         tile={"threads": NAIVE_THREADS},
@@ -94,14 +103,14 @@ def _naive_launch(problem: ConvProblem) -> Launch:
 def _naive_movement(problem: ConvProblem) -> Movement:
     """Two loads a multiply-add from L1; L2 sees a block's distinct lines."""
     size = problem.itemsize + itemsize_of(problem.weight_dtype)
-    loads = _multiply_adds(problem) * size
+    loads = multiply_adds(problem) * size
     # A block's outputs lie in a row: its x lines are shared R ways at best, its one
     # filter is read once a block. Channels-last blocks share the pixel, not the filter.
     l2 = loads // (2 * max(problem.kernel[2], 1)) + loads // (2 * NAIVE_THREADS)
     pairs = problem.n * problem.k * (problem.c // problem.groups) * window_taps(problem)
     return Movement(
-        flops=2 * _multiply_adds(problem),
-        global_bytes=pairs * size + _epilogue_bytes(problem),
+        flops=2 * multiply_adds(problem),
+        global_bytes=pairs * size + epilogue_bytes(problem),
         l1_bytes=loads,
         l2_bytes=l2,
         dram_bytes=problem.compulsory_bytes,
@@ -110,7 +119,7 @@ def _naive_movement(problem: ConvProblem) -> Movement:
 
 def _naive_cost(problem: ConvProblem, ceilings: Ceilings) -> float:
     """Estimate microseconds."""
-    return _cost_us(_naive_movement(problem), ceilings, NAIVE_SLOWDOWN)
+    return cost_us(_naive_movement(problem), ceilings, NAIVE_SLOWDOWN)
 
 
 NAIVE = Kernel(
@@ -217,7 +226,7 @@ def _halo_global_bytes(problem: ConvProblem, tile: HaloTile) -> int:
     weights = problem.n * tiles * problem.k * (problem.c // problem.groups)
     weights *= prod(problem.kernel)
     loaded = x * problem.itemsize + weights * itemsize_of(problem.weight_dtype)
-    return loaded + _epilogue_bytes(problem)
+    return loaded + epilogue_bytes(problem)
 
 
 def _halo_movement_of(problem: ConvProblem, tile: HaloTile) -> Movement:
@@ -253,7 +262,7 @@ def _halo_tile(problem: ConvProblem) -> HaloTile | None:
     if not fitting:
         return None
     return min(
-        fitting, key=lambda tile: _cost_us(_halo_movement_of(problem, tile), _RATIOS, 1)
+        fitting, key=lambda tile: cost_us(_halo_movement_of(problem, tile), _RATIOS, 1)
     )
 
 
@@ -312,7 +321,7 @@ def _halo_launch(problem: ConvProblem) -> Launch:
         tile_type,
         filter_type,
         mode,
-        _activation(problem),
+        activation(problem),
         last,
     )
     return Launch(
@@ -335,7 +344,7 @@ def _halo_movement(problem: ConvProblem) -> Movement:
     """Give the movement with the chosen tile, flops of the outputs that are kept."""
     padded = _halo_movement_of(problem, _chosen(problem))
     return Movement(
-        flops=2 * _multiply_adds(problem),
+        flops=2 * multiply_adds(problem),
         global_bytes=padded.global_bytes,
         l1_bytes=padded.l1_bytes,
         l2_bytes=padded.l2_bytes,
@@ -346,7 +355,7 @@ def _halo_movement(problem: ConvProblem) -> Movement:
 def _halo_cost(problem: ConvProblem, ceilings: Ceilings) -> float:
     """Estimate microseconds; sums computed past y's edge cost as much as any."""
     padded = _halo_movement_of(problem, _chosen(problem))
-    return _cost_us(padded, ceilings, 1 / SHARED_HALO_EFFICIENCY)
+    return cost_us(padded, ceilings, 1 / SHARED_HALO_EFFICIENCY)
 
 
 SHARED_HALO = Kernel(

@@ -10,6 +10,7 @@ from __future__ import annotations
 from pyconv.cuda.columns import COL2IM, IM2COL
 from pyconv.cuda.conv import NAIVE, SHARED_HALO
 from pyconv.cuda.gradient import BIAS, GRADIENT, SCATTER, WEIGHT
+from pyconv.cuda.implicit_gemm import IMPLICIT_GEMM
 from pyconv.cuda.kernel import Kernel
 from pyconv.cuda.pool import AVERAGE, LP, MAX
 
@@ -18,6 +19,7 @@ __all__ = ["KERNELS", "find", "of_operation"]
 KERNELS: tuple[Kernel, ...] = (
     NAIVE,
     SHARED_HALO,
+    IMPLICIT_GEMM,
     WEIGHT,
     BIAS,
     MAX,

@@ -27,6 +27,10 @@ struct Place {
 extern Place place;
 
 void barrier();
+int barrier_or(int value);
+
+// A load of several elements at once.
+void load(void* to, const void* from, unsigned long bytes);
 
 } // namespace emulation
 
@@ -36,6 +40,7 @@ void barrier();
 #define __grid_constant__
 #define __shared__ static thread_local
 #define __syncthreads() emulation::barrier()
+#define __syncthreads_or(value) emulation::barrier_or(value)
 #define threadIdx (emulation::place.thread)
 #define blockIdx (emulation::place.block)
 #define blockDim (emulation::place.block_extent)

@@ -52,6 +52,8 @@ struct Fiber {
 Fiber* running = nullptr;
 ucontext_t scheduler;
 const std::function<void()>* body = nullptr;
+int vote = 0;      // of the threads that have come to the barrier
+int last_vote = 0; // of all of them, at the last one
 bool in_step = false;
 AddressLog address_log;
 
@@ -129,6 +131,7 @@ Interval end_interval(std::vector<Fiber>& fibers) {
         return Interval::DONE;
     if (done != 0)
         return Interval::DEADLOCK;
+    last_vote = std::exchange(vote, 0);
     for (Fiber& fiber : fibers)
         fiber.state = State::READY;
     return Interval::NEXT;
@@ -215,6 +218,12 @@ void barrier() {
     yield();
 }
 
+int barrier_or(int value) {
+    vote |= value;
+    barrier();
+    return last_vote;
+}
+
 // A load or store of the thread that runs.
 void touch(const void* address, unsigned bytes, bool writes, const void* site) {
     if (in_step && running != nullptr)
@@ -228,6 +237,11 @@ void enter_block(const void* code) {
         running->code = code;
         yield();
     }
+}
+
+void load(void* to, const void* from, unsigned long bytes) {
+    touch(from, static_cast<unsigned>(bytes), false, __builtin_return_address(0));
+    std::memcpy(to, from, bytes);
 }
 
 } // namespace emulation

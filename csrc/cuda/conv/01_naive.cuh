@@ -75,6 +75,25 @@ dot(const ConvProblem& p,
     return sum;
 }
 
+// One output's sum: its group's channels against its filter.
+template <class X, class W>
+__device__ typename Element<X>::Sum sum_at(
+    const ConvProblem& p,
+    const OutputCoordinates& at,
+    const X* __restrict__ x,
+    const W* __restrict__ weight) {
+    const Axis axis[3] = {
+        axis_of(p, 0, at.at[0]), axis_of(p, 1, at.at[1]), axis_of(p, 2, at.at[2])};
+    const Index group = at.k / static_cast<Index>(p.k / p.groups);
+    const Index first_channel = group * static_cast<Index>(p.c / p.groups);
+    return dot(
+        p,
+        axis,
+        x + at.n * static_cast<Index>(p.x_pitch[0]) +
+            first_channel * static_cast<Index>(p.x_pitch[1]),
+        weight + at.k * static_cast<Index>(p.w_pitch[0]));
+}
+
 template <class X, class W, Activation ACTIVATION, bool CHANNELS_LAST>
 __device__ void
 run(const ConvProblem& p,
@@ -93,22 +112,11 @@ run(const ConvProblem& p,
         return;
     const OutputCoordinates at =
         output_coordinates<CHANNELS_LAST>(linear, filters, p.output);
-    const Axis axis[3] = {
-        axis_of(p, 0, at.at[0]), axis_of(p, 1, at.at[1]), axis_of(p, 2, at.at[2])};
 
-    // compute: my group's channels against my filter
-    const Index group = at.k / static_cast<Index>(p.k / p.groups);
-    const Index first_channel = group * static_cast<Index>(p.c / p.groups);
-    const auto sum =
-        dot(p,
-            axis,
-            x + at.n * static_cast<Index>(p.x_pitch[0]) +
-                first_channel * static_cast<Index>(p.x_pitch[1]),
-            weight + at.k * static_cast<Index>(p.w_pitch[0]));
-
-    // store
+    // compute, store
     const Index offset = offset_of(at, p.y_pitch);
-    y[offset] = finish<ACTIVATION>(sum, bias, at.k, residual, offset);
+    y[offset] =
+        finish<ACTIVATION>(sum_at(p, at, x, weight), bias, at.k, residual, offset);
 }
 
 } // namespace pyconv::conv_naive

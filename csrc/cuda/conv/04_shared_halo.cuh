@@ -12,6 +12,8 @@
 // (C/G) (HALO / (BLOCK_P BLOCK_Q BLOCK_K) + R S / (BLOCK_P BLOCK_Q)): for 3 x 3 and the
 // wide tile 18 (C/G) becomes 0.08 (C/G). Shared: BLOCK_C * (HALO + R S (BLOCK_K + 4))
 // elements, at most 48 KB. Registers: 115 ... 128 for 4 x 8 sums of float32, no spills.
+// Padding of zeros must add nothing, not even to weights that are not finite: a block
+// that met one does its outputs again, one by one.
 // Limits: two spatial axes; at stride 2 x reads have two-way bank conflicts. Elements
 // are widened on their way into shared memory: halves run at the speed of float32
 // there. Kernel extents, strides and dilation are template arguments: the kernel is
@@ -20,6 +22,7 @@
 
 #include "../epilogue.cuh"
 #include "../index.cuh"
+#include "01_naive.cuh"
 
 namespace pyconv::conv_shared_halo {
 
@@ -155,13 +158,15 @@ __device__ inline void load_x(
     }
 }
 
+// Says whether the weights this thread loaded are finite.
 template <class Tile, class Filter, class W, class Sum>
-__device__ inline void load_weight(
+__device__ inline bool load_weight(
     const ConvProblem& p,
     const Block& block,
     Index first_channel,
     const W* __restrict__ weight,
     Shared<Sum, Tile, Filter>& shared) {
+    bool are_finite = true;
     using Memory = Shared<Sum, Tile, Filter>;
     constexpr int PER_FILTER = Tile::BLOCK_C * Memory::TAPS;
     const Index channels = static_cast<Index>(p.c / p.groups);
@@ -181,7 +186,9 @@ __device__ inline void load_weight(
                      tap / Filter::S * static_cast<Index>(p.w_pitch[3]) +
                      tap % Filter::S * static_cast<Index>(p.w_pitch[4])]);
         shared.weight[(c * Memory::TAPS + tap) * Memory::WEIGHT_PITCH + k] = value;
+        are_finite = are_finite && is_finite(value);
     }
+    return are_finite;
 }
 
 // One channel block: every tap of every channel into the thread's sums.
@@ -259,17 +266,21 @@ run(const ConvProblem& p,
     }
     const Index channels = static_cast<Index>(p.c / p.groups);
     const Index group_filter = block.group * static_cast<Index>(p.k / p.groups);
-    x += block.n * static_cast<Index>(p.x_pitch[0]) +
-         block.group * channels * static_cast<Index>(p.x_pitch[1]);
-    weight += (group_filter + block.first_filter) * static_cast<Index>(p.w_pitch[0]);
+    const X* tile_x = x + block.n * static_cast<Index>(p.x_pitch[0]) +
+                      block.group * channels * static_cast<Index>(p.x_pitch[1]);
+    const W* tile_weight =
+        weight + (group_filter + block.first_filter) * static_cast<Index>(p.w_pitch[0]);
+    bool is_bad = false; // met a weight that is not finite
 
     for (Index first = 0; first < channels; first += Tile::BLOCK_C) {
-        load_x<Tile, Filter, MODE, CHANNELS_LAST>(p, block, first, x, shared);
-        load_weight<Tile, Filter>(p, block, first, weight, shared);
+        load_x<Tile, Filter, MODE, CHANNELS_LAST>(p, block, first, tile_x, shared);
+        is_bad |= !load_weight<Tile, Filter>(p, block, first, tile_weight, shared);
         __syncthreads(); // the tiles are whole before anyone reads them
         accumulate<Sum, Tile, Filter>(shared, place, thread_filter, sum);
         __syncthreads(); // everyone has read the tiles before they are overwritten
     }
+
+    const bool again = MODE == PAD_ZEROS && __syncthreads_or(is_bad);
 
     // store: outputs of the tile's edge and filters past the group's end are dropped
     const Index filters = static_cast<Index>(p.k / p.groups);
@@ -292,7 +303,9 @@ run(const ConvProblem& p,
                                  filter * static_cast<Index>(p.y_pitch[1]) +
                                  row * static_cast<Index>(p.y_pitch[3]) +
                                  column * static_cast<Index>(p.y_pitch[4]);
-            y[offset] = finish<ACTIVATION>(sum[i][k], bias, filter, residual, offset);
+            const OutputCoordinates at{block.n, filter, {0, row, column}};
+            const Sum total = again ? conv_naive::sum_at(p, at, x, weight) : sum[i][k];
+            y[offset] = finish<ACTIVATION>(total, bias, filter, residual, offset);
         }
     }
 }

@@ -1,0 +1,229 @@
+"""The implicit GEMM as the host sees it: limits, tiles, movement, cost."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+from math import prod
+
+from pyconv.cuda.conv import activation, cost_us, epilogue_bytes, multiply_adds
+from pyconv.cuda.counts import window_taps
+from pyconv.cuda.kernel import (
+    MAX_BLOCKS,
+    Ceilings,
+    Kernel,
+    Launch,
+    Movement,
+    ceil_div,
+    channels_last,
+    element_type,
+    outputs,
+    sum_bytes,
+    weight_type,
+)
+from pyconv.problem import ConvProblem, itemsize_of, result_type
+
+__all__ = ["IMPLICIT_GEMM", "TILES", "GemmTile"]
+
+WARP = 32
+BLOCK_K = 8
+VECTOR_BYTES = 16
+# Bytes a pass of shared memory's 32 banks gives.
+PASS_BYTES = 128
+# Sums of a thread: 64 registers, which leaves room for operands and loads in flight.
+MAX_SUM_BYTES = 256
+# Part of the arithmetic peak the inner loop reaches; a placeholder between published
+# figures (0.6 ... 0.9) until measured on a device.
+EFFICIENCY = 0.7
+# Multiprocessors that want a block each, for choosing tiles: an H200's.
+MULTIPROCESSORS = 132
+
+
+@dataclass(frozen=True, slots=True)
+class GemmTile:
+    """Tile constants of the implicit GEMM."""
+
+    name: str
+    block_m: int
+    block_n: int
+    thread_m: int
+    thread_n: int
+
+    @property
+    def threads(self) -> int:
+        """Threads of a block."""
+        return (self.block_m // self.thread_m) * (self.block_n // self.thread_n)
+
+
+TILES = (
+    GemmTile("large", 128, 128, 8, 8),
+    GemmTile("tall", 128, 64, 8, 4),
+    GemmTile("medium", 64, 64, 4, 4),
+    GemmTile("narrow", 128, 16, 4, 4),
+    GemmTile("small", 32, 32, 4, 4),
+)
+
+
+def _pixels(problem: ConvProblem) -> int:
+    """Count the rows of the product."""
+    return problem.n * prod(problem.output)
+
+
+def _blocks(problem: ConvProblem, tile: GemmTile) -> tuple[int, int]:
+    """Count the blocks along the rows, and along the filters of a group."""
+    return (
+        ceil_div(_pixels(problem), tile.block_m),
+        ceil_div(problem.k // problem.groups, tile.block_n),
+    )
+
+
+def _shared_bytes(problem: ConvProblem, tile: GemmTile) -> int:
+    """Bytes of the two buffers; `Shared` in 10_implicit_gemm.cuh, a test holds both."""
+    size = sum_bytes(problem)
+    pitches = tile.block_m + tile.block_n + 2 * (VECTOR_BYTES // size)
+    return 2 * BLOCK_K * pitches * size
+
+
+def _passes(problem: ConvProblem, tile: GemmTile) -> int:
+    """Count the passes of shared memory a warp's operands of one channel need."""
+    along = (tile.block_m // tile.thread_m, tile.block_n // tile.thread_n)
+    vectors = [
+        part * sum_bytes(problem) // VECTOR_BYTES
+        for part in (tile.thread_m, tile.thread_n)
+    ]
+    fast = 1 if channels_last(problem.x_pitch) else 0
+    total = 0
+    for side in (0, 1):
+        inner = min(along[fast], WARP)
+        distinct = inner if side == fast else max(WARP // inner, 1)
+        total += vectors[side] * ceil_div(distinct * VECTOR_BYTES, PASS_BYTES)
+    return total
+
+
+def _window_positions(problem: ConvProblem, tile: GemmTile) -> int:
+    """Estimate the positions of x that a block's pixels meet, each once."""
+    _, height, width = problem.output
+    rows = ceil_div(min(tile.block_m, height * width), width)
+    positions = problem.kernel[0]
+    for axis, size in ((1, rows), (2, min(tile.block_m, width))):
+        span = (problem.kernel[axis] - 1) * problem.dilation[axis]
+        reach = (size - 1) * problem.stride[axis] + span + 1
+        positions *= min(reach, problem.input[axis])
+    return min(positions, tile.block_m * prod(problem.kernel))
+
+
+def _padded(problem: ConvProblem, tile: GemmTile) -> Movement:
+    """Give the movement of whole tiles: sums past the end cost as much as any."""
+    along_m, along_n = _blocks(problem, tile)
+    blocks = problem.groups * along_m * along_n
+    channels = problem.c // problem.groups
+    taps = prod(problem.kernel)
+    depth = ceil_div(channels, BLOCK_K) * BLOCK_K * taps
+    weight_size = itemsize_of(problem.weight_dtype)
+    pairs = problem.n * problem.c * window_taps(problem) * along_n
+    weights = along_m * problem.k * channels * taps
+    x = blocks * channels * _window_positions(problem, tile)
+    stored = outputs(problem) * itemsize_of(result_type(problem.dtype))
+    warps = tile.threads / WARP
+    return Movement(
+        flops=2 * blocks * tile.block_m * tile.block_n * depth,
+        global_bytes=pairs * problem.itemsize
+        + weights * weight_size
+        + epilogue_bytes(problem),
+        l1_bytes=int(blocks * warps * depth * _passes(problem, tile)) * PASS_BYTES,
+        l2_bytes=x * problem.itemsize + weights * weight_size + stored,
+        dram_bytes=problem.compulsory_bytes,
+    )
+
+
+# Only for comparing tiles: the ratios of an H200 (67 TFLOP/s, 33, 6 and 4.3 TB/s).
+_RATIOS = Ceilings(67e12, 33e12, 6e12, 4.3e12, 0.0)
+
+
+@lru_cache(maxsize=1024)
+def _tile(problem: ConvProblem) -> GemmTile | None:
+    """Choose the tile with the least estimated time; None if no sums fit a thread."""
+
+    def estimate(tile: GemmTile) -> float:
+        blocks = problem.groups * prod(_blocks(problem, tile))
+        waves = ceil_div(blocks, MULTIPROCESSORS) * MULTIPROCESSORS / blocks
+        return cost_us(_padded(problem, tile), _RATIOS, 1) * waves
+
+    size = sum_bytes(problem)
+    fitting = [
+        tile for tile in TILES if tile.thread_m * tile.thread_n * size <= MAX_SUM_BYTES
+    ]
+    return min(fitting, key=estimate) if fitting else None
+
+
+def _chosen(problem: ConvProblem) -> GemmTile:
+    """Give the tile of a supported problem."""
+    tile = _tile(problem)
+    assert tile is not None, "supports() was not asked"
+    return tile
+
+
+def _supports(problem: ConvProblem) -> str:
+    """Everything, up to the size of a grid."""
+    tile = _tile(problem)
+    if tile is None:
+        return f"sums of {sum_bytes(problem)} bytes do not fit a thread's registers"
+    blocks = problem.groups * prod(_blocks(problem, tile))
+    return "" if blocks <= MAX_BLOCKS else f"{blocks} tiles are more than a grid has"
+
+
+def _launch(problem: ConvProblem) -> Launch:
+    """One block a tile of the product."""
+    tile = _chosen(problem)
+    space = "pyconv::conv_implicit_gemm"
+    constants = (tile.block_m, tile.block_n, tile.thread_m, tile.thread_n)
+    arguments = (
+        element_type(problem),
+        weight_type(problem),
+        f"{space}::Tile<{', '.join(map(str, constants))}>",
+        f"static_cast<pyconv::PaddingMode>({problem.padding_mode})",
+        activation(problem),
+        "true" if channels_last(problem.x_pitch) else "false",
+    )
+    return Launch(
+        call=f"{space}::run<{', '.join(arguments)}>",
+        tile={
+            "block_m": tile.block_m,
+            "block_n": tile.block_n,
+            "block_k": BLOCK_K,
+            "thread_m": tile.thread_m,
+            "thread_n": tile.thread_n,
+        },
+        blocks=problem.groups * prod(_blocks(problem, tile)),
+        threads=tile.threads,
+        shared_bytes=_shared_bytes(problem, tile),
+    )
+
+
+def _movement(problem: ConvProblem) -> Movement:
+    """Give the movement with the chosen tile, flops of the outputs that are kept."""
+    padded = _padded(problem, _chosen(problem))
+    return Movement(
+        flops=2 * multiply_adds(problem),
+        global_bytes=padded.global_bytes,
+        l1_bytes=padded.l1_bytes,
+        l2_bytes=padded.l2_bytes,
+        dram_bytes=padded.dram_bytes,
+    )
+
+
+def _cost_us(problem: ConvProblem, ceilings: Ceilings) -> float:
+    """Estimate microseconds."""
+    return cost_us(_padded(problem, _chosen(problem)), ceilings, 1 / EFFICIENCY)
+
+
+IMPLICIT_GEMM = Kernel(
+    name="implicit_gemm",
+    operation="conv",
+    summary="one matrix product over pixels, filters, channels and taps; any problem",
+    file="conv/10_implicit_gemm.cuh",
+    supports=_supports,
+    launch=_launch,
+    movement=_movement,
+    cost_us=_cost_us,
+)
