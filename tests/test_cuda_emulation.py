@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pyconv.cuda import KERNELS
+from pyconv.cuda import KERNELS, implicit_gemm
 from pyconv.cuda.kernel import Kernel
 from pyconv.cuda.launch import CudaPlan
 from tests.emulation import emulator
@@ -163,6 +163,30 @@ def test_columns_match_float64(library: CDLL, kernel: Kernel, case: ConvCase) ->
     emulator.run(library, plan, source, target)
     check_columns(kernel, case, source, target)
     assert guards_are_whole(target)
+
+
+@pytest.mark.parametrize("tile", implicit_gemm.TILES, ids=pair_id)
+def test_every_tile_of_the_implicit_gemm(
+    tile: implicit_gemm.GemmTile, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The table's shapes are small, and take small tiles; and tiles round alike."""
+    kernel = implicit_gemm.IMPLICIT_GEMM
+    names = ("three_by_three", "channels_last", "grouped")
+    cases = [case for case in CONV_CASES if case.name in names]
+    usual = [conv_plan(kernel, case) for case in cases]
+    monkeypatch.setattr(implicit_gemm, "_tile", lambda _: tile)
+    plans_ = [conv_plan(kernel, case) for case in cases]
+    library = emulator.build([*filter(None, (*usual, *plans_))], tmp_path, 32)
+    for case, one, other in zip(cases, usual, plans_, strict=True):
+        assert one is not None
+        assert other is not None
+        assert other.launch.tile["block_m"] == tile.block_m
+        arrays, again = tuple(map(guarded, conv_arrays(case))), conv_arrays(case)
+        emulator.run(library, other, *arrays)
+        check_conv(case, arrays)
+        assert guards_are_whole(arrays[-1])
+        emulator.run(library, one, *again)
+        np.testing.assert_array_equal(again[-1], arrays[-1])
 
 
 @pytest.mark.parametrize("name", CONV_KERNELS)

@@ -33,6 +33,7 @@ __all__ = [
     "channels_last",
     "element_type",
     "of_floats",
+    "of_reals",
     "outputs",
     "sum_bytes",
     "weight_type",
@@ -139,6 +140,12 @@ def of_floats(problem: Problem) -> str:
     """Refuse, with a reason, what is not float32, float64 or a half; else ""."""
     is_float = problem.dtype in _FLOAT_CODES
     return "" if is_float else "integers and complex numbers have none of this"
+
+
+def of_reals(problem: Problem) -> str:
+    """Refuse complex numbers, with a reason; else ""."""
+    is_complex = "Complex" in element_type(problem)
+    return "complex numbers have no order" if is_complex else ""
 
 
 def sum_bytes(problem: Problem) -> int:

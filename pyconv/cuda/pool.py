@@ -20,6 +20,7 @@ from pyconv.cuda.kernel import (
     channels_last,
     element_type,
     of_floats,
+    of_reals,
     outputs,
 )
 from pyconv.problem import POOL_KINDS, PoolProblem
@@ -38,9 +39,8 @@ def _supports(kind: int) -> Callable[[PoolProblem], str]:
             return f"computes {KINDS[kind]} pooling, not {KINDS[problem.kind]} pooling"
         if ceil_div(outputs(problem), THREADS) > MAX_BLOCKS:
             return f"{outputs(problem)} outputs need more blocks than a grid has"
-        if kind == POOL_KINDS["max"] and "complex" not in element_type(problem).lower():
-            return ""
-        return of_floats(problem)
+        is_max = kind == POOL_KINDS["max"]
+        return of_reals(problem) if is_max else of_floats(problem)
 
     return supports
 

@@ -313,9 +313,9 @@ POOL_PAIRS = [
 ]
 
 
-def pair_id(value: Kernel | ConvCase | PoolCase) -> str:
+def pair_id(value: Any) -> str:
     """Name a parameter of a test: a kernel's or a case's own name."""
-    return value.name
+    return str(value.name)
 
 
 def plans() -> Iterator[CudaPlan]:
