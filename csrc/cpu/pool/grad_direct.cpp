@@ -25,15 +25,19 @@ bool by_indices(const PoolProblem& problem) {
     return problem.kind == POOL_MAX || problem.kind == POOL_UNPOOL;
 }
 
-// That are scattered together: whole lines of memory, in enough parts to share.
+// Every part walks all the pixels: of parts of half as many channels each takes as
+// long.
+constexpr int64 LEAST_SCATTERED = 128;
+
+// That are scattered together: long stretches of memory, in enough parts to share.
 int64 scattered_channels(const PoolProblem& problem, const IsaTable& isa) {
     if (!pool_channels_last(problem)) {
         return 1;
     }
     const int64 lanes = lanes_of(problem, isa);
     const int64 fair = ceil_div(problem.c * problem.n, POOL_PARTS);
-    return ceil_div(std::clamp(fair, lanes, std::max<int64>(problem.c, lanes)), lanes) *
-           lanes;
+    const int64 wanted = std::min(std::max(fair, LEAST_SCATTERED), problem.c);
+    return ceil_div(wanted, lanes) * lanes;
 }
 
 template <class T>
@@ -41,7 +45,7 @@ void run_scatter(const PoolGradPlan& plan, const PoolGradTensors& tensors) {
     const PoolProblem& problem = plan.problem;
     const Parts parts{problem.c, plan.channels};
     const auto body = [&](int64 begin, int64 end, int) {
-        const Scatter<T> scatter(problem, tensors);
+        Scatter<T> scatter(problem, tensors);
         for (int64 unit = begin; unit < end; ++unit) {
             const int64 part = unit % parts.count();
             scatter.channels(unit / parts.count(), part * parts.each, parts.size(part));
