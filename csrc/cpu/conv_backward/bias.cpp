@@ -10,6 +10,7 @@
 #include "core/threads.hpp"
 #include "cpu/algorithm.hpp"
 #include "cpu/conv/model.hpp"
+#include "cpu/conv_backward/bias_small.hpp"
 #include "cpu/geometry.hpp"
 
 #include <algorithm>
@@ -18,41 +19,12 @@
 namespace pyconv {
 namespace {
 
-constexpr int64 PARTIALS = 64;
 constexpr int64 ROWS = 64; // that are added at a time
 // Pixels gathered where they are no neighbours: a part of an L1.
 constexpr int64 GATHERED = PARTIALS * 16;
 // Columns of a row that are shared among threads together, and summed together.
 constexpr int64 SHARED_COLUMNS = 64;
 constexpr int64 MOST_COLUMNS = 1024;
-// Of planes that are turned: an L1 holds them.
-constexpr int64 TURNED_PIXELS = 128;
-constexpr int64 TURNED_FILTERS = 32;
-
-// All elements side by side, channels fastest.
-bool flat_channels_last(const ConvProblem& problem) {
-    const int64(&extent)[3] = problem.output;
-    const int64(&pitch)[5] = problem.y_pitch;
-    return pitch[1] == 1 && problem.k > 1 &&
-           (extent[2] == 1 || pitch[4] == problem.k) &&
-           (extent[1] == 1 || pitch[3] == problem.k * extent[2]) &&
-           (extent[0] == 1 || pitch[2] == problem.k * extent[1] * extent[2]) &&
-           (problem.n == 1 || pitch[0] == problem.k * volume(extent));
-}
-
-// The pixels of a plane side by side.
-bool dense(const ConvProblem& problem) {
-    const int64(&extent)[3] = problem.output;
-    return (extent[2] == 1 || problem.y_pitch[4] == 1) &&
-           (extent[1] == 1 || problem.y_pitch[3] == extent[2]) &&
-           (extent[0] == 1 || problem.y_pitch[2] == extent[1] * extent[2]);
-}
-
-// Of planes of few pixels, several filters at a time.
-bool small(const ConvProblem& problem) {
-    return dense(problem) && problem.k > 1 && volume(problem.output) <= TURNED_PIXELS;
-}
-
 template <class T>
 using Reduce = void (*)(const T* const* rows, int64 count, T* out, int64 n);
 
@@ -68,16 +40,6 @@ void add_rows(
             rows[j + 1] = from + (done + j) * pitch;
         }
         reduce(rows, together + 1, sums, width);
-    }
-}
-
-// Adds the upper half of the partial sums to the lower one until one is left.
-template <class T>
-void halve(T* sums, int64 width) {
-    for (int64 half = PARTIALS / 2; half > 0; half /= 2) {
-        for (int64 i = 0; i < half * width; ++i) {
-            sums[i] += sums[half * width + i];
-        }
     }
 }
 
@@ -194,45 +156,6 @@ void sum_rows(const UnaryPlan& plan, Reduce<T> reduce, const T* grad, T* bias) {
     }
 }
 
-// Filters whose planes are so small that a filter costs more than its pixels: some of
-// them turned, a sample at a time, so that a row is a pixel of them all.
-template <class T>
-void sum_turned(
-    const ConvProblem& problem,
-    const Kernels<T>& kernels,
-    const T* grad,
-    int64 first,
-    int64 count,
-    T* bias) {
-    const int64 pixels = volume(problem.output);
-    ScratchFrame frame;
-    T* sums = frame.take<T>(PARTIALS * TURNED_FILTERS);
-    T* turned = frame.take<T>(TURNED_PIXELS * TURNED_FILTERS);
-    std::fill(sums, sums + PARTIALS * count, T(0));
-    int64 partial = 0;
-    for (int64 n = 0; n < problem.n; ++n) {
-        kernels.transpose(
-            grad + n * problem.y_pitch[0] + first * problem.y_pitch[1],
-            problem.y_pitch[1],
-            count,
-            pixels,
-            turned,
-            count);
-        for (int64 done = 0; done < pixels;) {
-            const int64 run = std::min(PARTIALS - partial, pixels - done);
-            T* to = sums + partial * count;
-            const T* rows[2] = {to, turned + done * count};
-            kernels.reduce[REDUCE_SUM](rows, 2, to, run * count);
-            done += run;
-            partial = (partial + run) % PARTIALS;
-        }
-    }
-    halve(sums, count);
-    for (int64 k = 0; k < count; ++k) {
-        bias[(first + k) * problem.w_pitch[0]] = sums[k];
-    }
-}
-
 template <class T>
 void run_as(
     const UnaryPlan& plan, const Kernels<T>& kernels, const UnaryTensors& tensors) {
@@ -240,6 +163,17 @@ void run_as(
     const Reduce<T> reduce = kernels.reduce[REDUCE_SUM];
     const auto* grad = static_cast<const T*>(tensors.from);
     auto* bias = static_cast<T*>(tensors.to);
+    if (few(problem)) {
+        const auto body = [&](int64 begin, int64 end, int) {
+            for (int64 block = begin; block < end; ++block) {
+                const int64 first = block * FEW_FILTERS;
+                const int64 count = std::min(FEW_FILTERS, problem.k - first);
+                sum_few(problem, kernels, grad, first, count, bias);
+            }
+        };
+        parallel_for(ceil_div(problem.k, FEW_FILTERS), plan.parallel, body);
+        return;
+    }
     if (flat_channels_last(problem)) {
         sum_rows(plan, reduce, grad, bias);
         return;
@@ -332,8 +266,20 @@ const UnaryAlgorithm bias_direct{
 namespace {
 
 UnaryPlan plan(const ConvProblem& problem, const IsaTable& isa, const Machine&) {
-    const bool flat = flat_channels_last(problem);
-    const int64 bytes = element_bytes(problem.dtype);
+    int64 filters = 1;
+    int64 scratch = PARTIALS + GATHERED;
+    if (few(problem)) {
+        const bool turned = !flat_channels_last(problem);
+        filters = FEW_FILTERS;
+        scratch = FEW_FILTERS *
+                  (1 + (turned ? problem.n * volume(problem.output) : int64{0}));
+    } else if (flat_channels_last(problem)) {
+        filters = problem.k;
+        scratch = PARTIALS * problem.k;
+    } else if (small(problem)) {
+        filters = TURNED_FILTERS;
+        scratch = (PARTIALS + TURNED_PIXELS) * TURNED_FILTERS;
+    }
     return UnaryPlan{
         .problem = problem,
         .algorithm = &bias_direct,
@@ -341,16 +287,8 @@ UnaryPlan plan(const ConvProblem& problem, const IsaTable& isa, const Machine&) 
         .channels = 1,
         .lines = 1,
         .parallel = parallel(problem),
-        .blocking =
-            {{"partial_sums", PARTIALS},
-             {"filters",
-              flat             ? problem.k
-              : small(problem) ? TURNED_FILTERS
-                               : 1}},
-        .workspace_bytes =
-            bytes * (flat             ? PARTIALS * problem.k
-                     : small(problem) ? (PARTIALS + TURNED_PIXELS) * TURNED_FILTERS
-                                      : PARTIALS + GATHERED),
+        .blocking = {{"partial_sums", PARTIALS}, {"filters", filters}},
+        .workspace_bytes = element_bytes(problem.dtype) * scratch,
     };
 }
 

@@ -218,6 +218,7 @@ struct Kernels {
     void (*lane_row[3][2][2])(const LaneTile<T>&);
     void (*group_row[3][2][2])(const LaneTile<T>&);
     void (*lane_sums[2][MAX_SUM_TAPS])(const LaneSums<T>&); // [vectors - 1][taps - 1]
+    void (*pixel_sums)(const PixelSums<T>&);
     // [rows - 1][vectors - 1]; null where the sums would not fit the registers.
     PlaneKernels<T> filter_tile; // rows are filters that read the same x
     PlaneKernels<T> row_tile;    // rows are output rows, out_pitch apart in x

@@ -13,6 +13,7 @@
 #include "cpu/micro/lane_tile.hpp"
 #include "cpu/micro/outer_tile.hpp"
 #include "cpu/micro/picked_row.hpp"
+#include "cpu/micro/pixel_sums.hpp"
 #include "cpu/micro/plane_tile.hpp"
 #include "cpu/micro/pool_grad_row.hpp"
 #include "cpu/micro/pool_row.hpp"
@@ -124,6 +125,7 @@ void fill(Kernels<T>& kernels) {
     fill_lane_rows<T, 7>(kernels);
     fill_lane_sums<T, MAX_SUM_TAPS>(kernels);
     kernels.store_tile = store_tile<T>;
+    kernels.pixel_sums = pixel_sums<T>;
     kernels.spread_lanes = spread_lanes<T>;
     kernels.reduce[REDUCE_MAX] = reduce_rows<T, REDUCE_MAX>;
     kernels.reduce[REDUCE_SUM] = reduce_rows<T, REDUCE_SUM>;

@@ -1,4 +1,5 @@
-// What an instruction set offers for the gradients of weights: sums over pixels.
+// What an instruction set offers for the gradients of weights and biases: sums over
+// pixels.
 #pragma once
 
 #include "core/problem.hpp"
@@ -45,5 +46,18 @@ struct LaneSums {
 };
 
 inline constexpr int MAX_SUM_TAPS = 7;
+
+inline constexpr int PARTIAL_SUMS = 64;
+
+// out[k] = the sum over pixels of from[pixel * pitch + k], as sixty-four partial sums,
+// pixel j belonging to the (j mod 64)th, that are halved onto each other.
+template <class T>
+struct PixelSums {
+    const T* from;
+    int64 pitch;
+    int64 pixels;
+    int64 filters;
+    T* out;
+};
 
 } // namespace pyconv
