@@ -228,6 +228,8 @@ struct Kernels {
     // nothing but -0 is 0. count >= 1.
     void (*reduce[REDUCTIONS])(const T* const* rows, int64 count, T* out, int64 n);
     void (*reduce_planes[REDUCTIONS])(const WindowRows<T>&);
+    void (*lane_windows[REDUCTIONS])(const LaneWindows<T>&);
+    void (*row_windows[REDUCTIONS])(const RowWindows<T>&);
     void (*reduce_indexed)(const IndexedRows<T>&);
     void (*picked_rows[REDUCTIONS])(const PickedRows<T>&);
     void (*picked_rows_indexed)(const PickedRows<T>&);

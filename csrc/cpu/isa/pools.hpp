@@ -22,6 +22,44 @@ struct WindowRows {
     int64 n;
 };
 
+// A run of outputs of a row, with channels in the lanes: channel c of output q is the
+// reduction, down the rows and then along the columns, of x[c + row * row_pitch +
+// (q * step + column) * pixel_pitch]. No wider than LANE_WINDOW_TAPS.
+template <class T>
+struct LaneWindows {
+    const T* x; // the first output's first element
+    int64 row_pitch;
+    int64 rows; // at least 1
+    int64 pixel_pitch;
+    int64 taps; // columns, at least 1
+    int64 step;
+    int64 outputs;
+    int64 channels;
+    T divisor; // of sums; of squares comes the root
+    T* y;
+    int64 y_pitch; // from one output to the next
+};
+
+inline constexpr int64 LANE_WINDOW_TAPS = 4;
+
+// A row of outputs in the lanes: y[i] is the reduction along taps i * stride + s *
+// dilation of the line, which from `before` on gets that of the rows. On either side of
+// `inside` elements it holds what changes nothing, two vectors past the last tap too.
+template <class T>
+struct RowWindows {
+    const T* const* rows;
+    int64 count; // at least 1
+    T* line;
+    int64 before;
+    int64 inside;
+    int64 stride; // 1 or 2
+    int64 taps;
+    int64 dilation;
+    const T* divisors; // of sums; of squares comes the root
+    T* y;
+    int64 outputs;
+};
+
 // out[i] = the largest of rows[j][i], index[i] = offset[j] + i * step of the first of
 // its like, or of the first NaN. Indices below 2^31 where T has four bytes. Where the
 // first rows are padding, of -infinity, that is never the place: least[i] + offset[0]

@@ -9,8 +9,10 @@
 #include "cpu/micro/convert.hpp"
 #include "cpu/micro/copy_lines.hpp"
 #include "cpu/micro/gemm_tile.hpp"
+#include "cpu/micro/indexed_row.hpp"
 #include "cpu/micro/lane_sums.hpp"
 #include "cpu/micro/lane_tile.hpp"
+#include "cpu/micro/lane_window.hpp"
 #include "cpu/micro/outer_tile.hpp"
 #include "cpu/micro/picked_row.hpp"
 #include "cpu/micro/pixel_sums.hpp"
@@ -18,6 +20,7 @@
 #include "cpu/micro/pool_grad_row.hpp"
 #include "cpu/micro/pool_row.hpp"
 #include "cpu/micro/power.hpp"
+#include "cpu/micro/row_window.hpp"
 #include "cpu/micro/spread_lanes.hpp"
 #include "cpu/micro/store_tile.hpp"
 #include "cpu/micro/transpose.hpp"
@@ -131,6 +134,14 @@ void fill(Kernels<T>& kernels) {
     kernels.reduce[REDUCE_SUM] = reduce_rows<T, REDUCE_SUM>;
     kernels.reduce[REDUCE_ABSOLUTES] = reduce_rows<T, REDUCE_ABSOLUTES>;
     kernels.reduce[REDUCE_SQUARES] = reduce_rows<T, REDUCE_SQUARES>;
+    kernels.lane_windows[REDUCE_MAX] = lane_windows<T, REDUCE_MAX>;
+    kernels.lane_windows[REDUCE_SUM] = lane_windows<T, REDUCE_SUM>;
+    kernels.lane_windows[REDUCE_ABSOLUTES] = lane_windows<T, REDUCE_ABSOLUTES>;
+    kernels.lane_windows[REDUCE_SQUARES] = lane_windows<T, REDUCE_SQUARES>;
+    kernels.row_windows[REDUCE_MAX] = row_windows<T, REDUCE_MAX>;
+    kernels.row_windows[REDUCE_SUM] = row_windows<T, REDUCE_SUM>;
+    kernels.row_windows[REDUCE_ABSOLUTES] = row_windows<T, REDUCE_ABSOLUTES>;
+    kernels.row_windows[REDUCE_SQUARES] = row_windows<T, REDUCE_SQUARES>;
     kernels.reduce_planes[REDUCE_MAX] = reduce_planes<T, REDUCE_MAX>;
     kernels.reduce_planes[REDUCE_SUM] = reduce_planes<T, REDUCE_SUM>;
     kernels.reduce_planes[REDUCE_ABSOLUTES] = reduce_planes<T, REDUCE_ABSOLUTES>;

@@ -9,6 +9,7 @@
 #pragma once
 
 #include "cpu/isa/isa.hpp"
+#include "cpu/micro/indexed_row.hpp"
 #include "cpu/micro/pool_row.hpp"
 #include "cpu/micro/simd.hpp"
 
@@ -153,43 +154,6 @@ inline __attribute__((always_inline)) void picked_block(
         value = square_root<T>(value);
     }
     store_first(task.y + window.y + block.output, value, block.outputs);
-}
-
-// Moved, not computed with: as doubles they are eight bytes each.
-inline __attribute__((always_inline)) void
-store_indices(int64* to, Simd<double>::Index value, int64 count) {
-    store_first(
-        reinterpret_cast<double*>(to),
-        reinterpret_cast<Simd<double>::Vector>(value),
-        count);
-}
-
-template <class T>
-inline __attribute__((always_inline)) void
-store_places(int64* to, typename Simd<T>::Index place, int64 count) {
-    if constexpr (sizeof(T) == 8) {
-        store_indices(to, place, count);
-    } else {
-        constexpr int HALF = Simd<double>::LANES;
-        using Wide = Simd<double>::Index;
-#if defined(__AVX512F__)
-        const auto lanes = reinterpret_cast<__m512i>(place);
-        const auto low = reinterpret_cast<Wide>(_mm512_maskz_cvtepi32_epi64(
-            0xFF, _mm512_maskz_extracti32x8_epi32(0xFF, lanes, 0)));
-        const auto high = reinterpret_cast<Wide>(_mm512_maskz_cvtepi32_epi64(
-            0xFF, _mm512_maskz_extracti32x8_epi32(0xFF, lanes, 1)));
-#else
-        typedef int Half __attribute__((vector_size(PYCONV_VECTOR_BYTES / 2)));
-        Half halves[2];
-        __builtin_memcpy(halves, &place, sizeof(place));
-        const auto low = __builtin_convertvector(halves[0], Wide);
-        const auto high = __builtin_convertvector(halves[1], Wide);
-#endif
-        store_indices(to, low, count < HALF ? count : HALF);
-        if (count > HALF) {
-            store_indices(to + HALF, high, count - HALF);
-        }
-    }
 }
 
 template <class T, Span SPAN, int TAPS>

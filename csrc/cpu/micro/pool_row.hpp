@@ -7,6 +7,7 @@
 #pragma once
 
 #include "cpu/isa/isa.hpp"
+#include "cpu/micro/not_numbers.hpp"
 #include "cpu/micro/simd.hpp"
 
 namespace pyconv::PYCONV_ISA {
@@ -57,10 +58,15 @@ inline __attribute__((always_inline)) V begun(const V& value) {
     }
 }
 
+// A maximum that loses a NaN of `next`, for where there is none.
+inline constexpr auto LARGER = static_cast<Reduction>(REDUCTIONS);
+
 // And of each further one. In a maximum a NaN on either side wins.
 template <Reduction REDUCTION, class V>
 inline __attribute__((always_inline)) void take(V& result, const V& next) {
-    if constexpr (REDUCTION == REDUCE_MAX) {
+    if constexpr (REDUCTION == LARGER) {
+        result = next > result ? next : result;
+    } else if constexpr (REDUCTION == REDUCE_MAX) {
         const V larger = next > result ? next : result;
         result = next != next ? next : larger;
     } else if constexpr (REDUCTION == REDUCE_ABSOLUTES) {
@@ -72,15 +78,22 @@ inline __attribute__((always_inline)) void take(V& result, const V& next) {
     }
 }
 
+// Of long rows so many are taken at a time, what they gave being read again: more than
+// that at once are more streams than a processor fetches ahead.
+inline constexpr int64 STREAMS = 8;
+inline constexpr int64 LONG_ROW = 16; // vectors
+
 // FULL whole vectors from element i on, and `tail` elements more where TAIL: all of
-// them side by side, so that one's additions do not wait for another's.
+// them side by side, so that one's additions do not wait for another's. True where a
+// LARGER may have lost a NaN.
 template <class T, Reduction REDUCTION, int FULL, bool TAIL>
-inline __attribute__((always_inline)) void
+inline __attribute__((always_inline)) bool
 reduce_block(const T* const* rows, int64 count, T* out, int64 i, int64 tail) {
     using Vector = typename Simd<T>::Vector;
     using Unaligned = typename Simd<T>::Unaligned;
     constexpr int LANES = Simd<T>::LANES;
     Vector result[FULL + 1];
+    typename Simd<T>::Index lost{};
     PYCONV_UNROLL
     for (int v = 0; v < FULL; ++v) {
         const Vector first =
@@ -92,13 +105,27 @@ reduce_block(const T* const* rows, int64 count, T* out, int64 i, int64 tail) {
     }
     for (int64 j = 1; j < count; ++j) {
         const T* row = rows[j] + i;
+        Vector next[FULL + 1];
         PYCONV_UNROLL
         for (int v = 0; v < FULL; ++v) {
-            const Vector next = *reinterpret_cast<const Unaligned*>(row + v * LANES);
-            take<REDUCTION>(result[v], next);
+            next[v] = *reinterpret_cast<const Unaligned*>(row + v * LANES);
+            take<REDUCTION>(result[v], next[v]);
         }
         if constexpr (TAIL) {
-            take<REDUCTION>(result[FULL], load_partial(row + FULL * LANES, tail));
+            next[FULL] = load_partial(row + FULL * LANES, tail);
+            take<REDUCTION>(result[FULL], next[FULL]);
+        }
+        if constexpr (REDUCTION == LARGER) {
+            constexpr int COUNT = FULL + (TAIL ? 1 : 0);
+            PYCONV_UNROLL
+            for (int v = 0; v < COUNT; v += 2) {
+                lost |= unordered<T>(next[v], next[v + 1 < COUNT ? v + 1 : v]);
+            }
+        }
+    }
+    if constexpr (REDUCTION == LARGER) {
+        if (any_lane(lost)) {
+            return true;
         }
     }
     PYCONV_UNROLL
@@ -108,15 +135,77 @@ reduce_block(const T* const* rows, int64 count, T* out, int64 i, int64 tail) {
     if constexpr (TAIL) {
         store_partial(out + i + FULL * LANES, result[FULL], tail);
     }
+    return false;
+}
+
+template <class T, Reduction REDUCTION, int FULL, bool TAIL>
+__attribute__((noinline)) void
+reduce_block_again(const T* const* rows, int64 count, T* out, int64 i, int64 tail) {
+    reduce_block<T, REDUCTION, FULL, TAIL>(rows, count, out, i, tail);
+}
+
+// A block of whatever numbers.
+template <class T, Reduction REDUCTION, int FULL, bool TAIL>
+inline __attribute__((always_inline)) void
+reduce_any_block(const T* const* rows, int64 count, T* out, int64 i, int64 tail) {
+    if constexpr (REDUCTION != REDUCE_MAX) {
+        reduce_block<T, REDUCTION, FULL, TAIL>(rows, count, out, i, tail);
+    } else if (reduce_block<T, LARGER, FULL, TAIL>(rows, count, out, i, tail)) {
+        reduce_block_again<T, REDUCTION, FULL, TAIL>(rows, count, out, i, tail);
+    }
 }
 
 template <class T, Reduction REDUCTION, int FULL>
 inline __attribute__((always_inline)) void
 reduce_end(const T* const* rows, int64 count, T* out, int64 i, int64 tail) {
     if (tail > 0) {
-        reduce_block<T, REDUCTION, FULL, true>(rows, count, out, i, tail);
+        reduce_any_block<T, REDUCTION, FULL, true>(rows, count, out, i, tail);
     } else if constexpr (FULL > 0) {
-        reduce_block<T, REDUCTION, FULL, false>(rows, count, out, i, tail);
+        reduce_any_block<T, REDUCTION, FULL, false>(rows, count, out, i, tail);
+    }
+}
+
+// out[i] reduced by the rows' elements i.
+template <class T, Reduction REDUCTION>
+void reduce_more(const T* const* rows, int64 count, T* out, int64 n) {
+    using Vector = typename Simd<T>::Vector;
+    using Unaligned = typename Simd<T>::Unaligned;
+    constexpr int LANES = Simd<T>::LANES;
+    int64 i = 0;
+    for (; i + 2 * LANES <= n; i += 2 * LANES) {
+        Vector low = *reinterpret_cast<const Unaligned*>(out + i);
+        Vector high = *reinterpret_cast<const Unaligned*>(out + i + LANES);
+        for (int64 j = 0; j < count; ++j) {
+            const T* row = rows[j] + i;
+            const Vector first = *reinterpret_cast<const Unaligned*>(row);
+            const Vector second = *reinterpret_cast<const Unaligned*>(row + LANES);
+            take<REDUCTION>(low, first);
+            take<REDUCTION>(high, second);
+        }
+        *reinterpret_cast<Unaligned*>(out + i) = low;
+        *reinterpret_cast<Unaligned*>(out + i + LANES) = high;
+    }
+    for (; i < n; i += LANES) {
+        const int64 left = n - i < LANES ? n - i : LANES;
+        Vector result = load_first(out + i, left);
+        for (int64 j = 0; j < count; ++j) {
+            const Vector next = load_first(rows[j] + i, left);
+            take<REDUCTION>(result, next);
+        }
+        store_first(out + i, result, left);
+    }
+}
+
+template <class T, Reduction REDUCTION>
+void reduce_rows(const T* const* rows, int64 count, T* out, int64 n);
+
+template <class T, Reduction REDUCTION>
+__attribute__((noinline)) void
+reduce_long_rows(const T* const* rows, int64 count, T* out, int64 n) {
+    reduce_rows<T, REDUCTION>(rows, STREAMS, out, n);
+    for (int64 j = STREAMS; j < count; j += STREAMS) {
+        const int64 left = count - j < STREAMS ? count - j : STREAMS;
+        reduce_more<T, REDUCTION>(rows + j, left, out, n);
     }
 }
 
@@ -131,9 +220,12 @@ void reduce_rows(const T* const* rows, int64 count, T* out, int64 n) {
         out[0] = result;
         return;
     }
+    if (count > STREAMS && n >= LONG_ROW * LANES) {
+        return reduce_long_rows<T, REDUCTION>(rows, count, out, n);
+    }
     int64 i = 0;
     for (; i + 4 * LANES <= n; i += 4 * LANES) {
-        reduce_block<T, REDUCTION, 4, false>(rows, count, out, i, 0);
+        reduce_any_block<T, REDUCTION, 4, false>(rows, count, out, i, 0);
     }
     const int64 tail = (n - i) % LANES;
     switch ((n - i) / LANES) {
@@ -161,54 +253,6 @@ void reduce_planes(const WindowRows<T>& task) {
                 take<REDUCTION>(result, load_first(task.rows[j] + from + i, left));
             }
             store_first(out + i, result, left);
-        }
-    }
-}
-
-// A maximum and its place; rows in the order in which equal elements win.
-template <class T>
-void reduce_indexed(const IndexedRows<T>& task) {
-    using Vector = typename Simd<T>::Vector;
-    using Unaligned = typename Simd<T>::Unaligned;
-    using Index = typename Simd<T>::Index;
-    constexpr int LANES = Simd<T>::LANES;
-    typedef int64 Wide __attribute__((vector_size(8 * LANES), aligned(8), may_alias));
-    using Step = decltype(Index{}[0] + Index{}[0]);
-    Index lane{};
-    for (int i = 0; i < LANES; ++i) {
-        lane[i] = static_cast<Step>(i * task.step);
-    }
-    for (int64 i = 0; i < task.n; i += LANES) {
-        const int64 left = task.n - i;
-        const auto load = [&](const T* row) __attribute__((always_inline)) {
-            return left >= LANES ? static_cast<Vector>(
-                                       *reinterpret_cast<const Unaligned*>(row + i))
-                                 : load_partial(row + i, left);
-        };
-        const Index here = lane + static_cast<Step>(i * task.step);
-        Vector best = load(task.rows[0]);
-        Index place = here + static_cast<Step>(task.offset[0]);
-        if (task.least != nullptr) {
-            const Wide first = *reinterpret_cast<const Wide*>(task.least + i);
-            place = __builtin_convertvector(first, Index) +
-                    static_cast<Step>(task.offset[0]);
-        }
-        for (int64 j = 1; j < task.count; ++j) {
-            const Vector next = load(task.rows[j]);
-            const Index at = here + static_cast<Step>(task.offset[j]);
-            const auto wins = (next > best) | ((next != next) & (best == best));
-            best = wins ? next : best;
-            place = wins ? at : place;
-        }
-        int64* to = task.index + i;
-        if (left >= LANES) {
-            *reinterpret_cast<Unaligned*>(task.out + i) = best;
-            *reinterpret_cast<Wide*>(to) = __builtin_convertvector(place, Wide);
-        } else {
-            store_partial(task.out + i, best, left);
-            for (int64 k = 0; k < left; ++k) {
-                to[k] = place[k];
-            }
         }
     }
 }

@@ -24,6 +24,25 @@
 namespace pyconv {
 namespace {
 
+// The rows of a plane of outputs, in turn: without a division for each.
+struct Rows {
+    const PoolProblem& problem;
+    int64 number;
+    int64 m;
+    int64 p;
+
+    Rows(const PoolProblem& of, int64 at)
+        : problem(of), number(at), m(at / of.output[1]), p(at % of.output[1]) {}
+
+    void advance() {
+        ++number;
+        if (++p == problem.output[1]) {
+            p = 0;
+            ++m;
+        }
+    }
+};
+
 template <class T>
 void run_rows(const PoolPlan& plan, const PoolTensors& tensors) {
     const PoolProblem& problem = plan.problem;
@@ -32,14 +51,14 @@ void run_rows(const PoolPlan& plan, const PoolTensors& tensors) {
     parallel_for(planes * rows, plan.parallel, [&](int64 begin, int64 end, int) {
         ScratchFrame frame;
         RowPool<T> pool(plan, tensors, frame);
-        for (int64 unit = begin; unit < end; ++unit) {
-            const int64 plane = unit / rows;
-            const int64 row = unit % rows;
-            pool.pool(
-                plane / problem.c,
-                plane % problem.c,
-                row / problem.output[1],
-                row % problem.output[1]);
+        for (int64 plane = begin / rows; plane * rows < end; ++plane) {
+            const int64 n = plane / problem.c;
+            const int64 c = plane % problem.c;
+            const int64 last = std::min(end - plane * rows, rows);
+            Rows row(problem, std::max(begin - plane * rows, int64{0}));
+            for (; row.number < last; row.advance()) {
+                pool.pool(n, c, row.m, row.p);
+            }
         }
     });
 }
@@ -73,9 +92,9 @@ void run_lanes(const PoolPlan& plan, const PoolTensors& tensors) {
     // Rows [row, end) of one part of one sample's channels.
     const auto pool_rows =
         [&](LanePool<T>& pool, int64 n, int64 part, int64 row, int64 end) {
-            for (; row < end; ++row) {
-                const int64 m = row / problem.output[1];
-                const int64 p = row % problem.output[1];
+            for (Rows at_row(problem, row); at_row.number < end; at_row.advance()) {
+                const int64 m = at_row.m;
+                const int64 p = at_row.p;
                 const int64 at = n * problem.y_pitch[0] + part * parts.each +
                                  m * problem.y_pitch[2] + p * problem.y_pitch[3];
                 pool.pool(

@@ -13,7 +13,7 @@
 namespace pyconv {
 
 inline bool pools_lines(const PoolProblem& problem, const IsaTable& isa) {
-    return has_masks(isa) && problem.output[2] == 1 && problem.c > 1 &&
+    return loads_masked(isa) && problem.output[2] == 1 && problem.c > 1 &&
            problem.return_indices == 0 &&
            (problem.x_pitch[4] == 1 || problem.input[2] == 1);
 }

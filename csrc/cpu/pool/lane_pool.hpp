@@ -6,7 +6,9 @@
 // window, row by row, so that the first of equal maxima wins.
 #pragma once
 
+#include "core/machine.hpp"
 #include "core/memory.hpp"
+#include "cpu/pool/model.hpp"
 #include "cpu/pool/parts.hpp"
 #include "cpu/pool/rule.hpp"
 #include "cpu/pool/window.hpp"
@@ -20,6 +22,9 @@ struct LanePitches {
     int64 pixel;
 };
 
+// Rows of a window that are reduced in registers.
+inline constexpr int64 LANE_WINDOW_ROWS = 8;
+
 template <class T>
 class LanePool {
   public:
@@ -29,17 +34,21 @@ class LanePool {
           stretch_(outputs_of_a_stretch(problem_, channels)),
           rows_(frame.take<const T*>(volume(problem_.kernel))),
           offsets_(frame.take<int64>(volume(problem_.kernel))),
-          windows_(frame.take<Window>(problem_.output[2])),
+          windows_(windows_of(problem_, 2, frame)),
+          depths_(windows_of(problem_, 0, frame)),
+          heights_(windows_of(problem_, 1, frame)),
           spans_(frame.take<Span>(ceil_div(problem_.output[2], stretch_))) {
         int64 widest = 0;
         for (int64 q = 0; q < problem_.output[2]; ++q) {
-            windows_[q] = window_of(problem_, 2, q);
             Span& span = spans_[q / stretch_];
             if (q % stretch_ == 0) {
                 span = {problem_.input[2], 0};
             }
             span.cover(windows_[q], problem_.dilation[2]);
             widest = std::max(widest, span.columns());
+        }
+        if (plan.form == PoolForm::TURNED || stays_cached(problem_)) {
+            list_runs(frame);
         }
         if (problem_.return_indices == 0) {
             line_ = frame.take<T>(widest * channels);
@@ -56,10 +65,14 @@ class LanePool {
         T* y,
         int64* indices,
         int64 y_step) {
-        depth_ = window_of(problem_, 0, m);
-        height_ = window_of(problem_, 1, p);
+        depth_ = depths_[m];
+        height_ = heights_[p];
         if (problem_.return_indices != 0) {
             pool_indexed(x, pitch, y, indices, y_step);
+            return;
+        }
+        if (runs_ != nullptr && depth_.taps() == 1) {
+            pool_runs(x, pitch, y, y_step);
             return;
         }
         int64 count = 0;
@@ -80,6 +93,85 @@ class LanePool {
         const int64 shrink = ceil_div(problem.input[2], problem.output[2]);
         const int64 columns = LINE_ELEMENTS / channels - problem.kernel[2];
         return std::clamp<int64>(columns / shrink, 1, problem.output[2]);
+    }
+
+    // Outputs whose windows are equally wide, count as many columns and lie equally far
+    // apart.
+    struct Run {
+        int64 first;
+        int64 outputs;
+        int64 column; // of x, the first one's first
+        int64 step;
+    };
+
+    // What comes from memory comes quicker in the long stretches that lines are made
+    // of.
+    static bool stays_cached(const PoolProblem& problem) {
+        const Machine& host = machine();
+        const int64 last = std::max(host.l2_bytes, host.l3_bytes);
+        return pool_bytes(problem) <= static_cast<double>(last);
+    }
+
+    // Narrow windows are pooled in registers, a run of outputs at a time.
+    void list_runs(ScratchFrame& frame) {
+        if (problem_.return_indices != 0 || takes_powers(problem_) ||
+            problem_.kernel[2] > LANE_WINDOW_TAPS || problem_.dilation[2] != 1 ||
+            problem_.kernel[1] > LANE_WINDOW_ROWS) {
+            return;
+        }
+        runs_ = frame.take<Run>(problem_.output[2]);
+        const auto column = [&](int64 q) {
+            return windows_[q].start + windows_[q].first;
+        };
+        for (int64 q = 0; q < problem_.output[2]; ++q) {
+            if (run_count_ > 0) {
+                Run& run = runs_[run_count_ - 1];
+                const int64 step = column(q) - column(q - 1);
+                if (windows_[q].taps() == windows_[q - 1].taps() &&
+                    windows_[q].counted == windows_[q - 1].counted &&
+                    (run.outputs == 1 || step == run.step)) {
+                    run.step = step;
+                    ++run.outputs;
+                    continue;
+                }
+            }
+            runs_[run_count_++] = {q, 1, column(q), 0};
+        }
+    }
+
+    void pool_runs(const T* x, const LanePitches& pitch, T* y, int64 y_step) {
+        const T* line =
+            x + (depth_.start + depth_.first * problem_.dilation[0]) * pitch.depth +
+            (height_.start + height_.first * problem_.dilation[1]) * pitch.row;
+        for (int64 i = 0; i < run_count_; ++i) {
+            const Run& run = runs_[i];
+            const Window& window = windows_[run.first];
+            T* to = y + run.first * y_step;
+            if (height_.taps() == 0 || window.taps() == 0) {
+                for (int64 q = 0; q < run.outputs; ++q, to += y_step) {
+                    std::fill(to, to + channels_, rule_.nothing());
+                    finish(to, window);
+                }
+                continue;
+            }
+            const double divisor =
+                rule_.divides()
+                    ? divisor_of(
+                          problem_, depth_.counted, height_.counted, window.counted)
+                    : 1.0;
+            kernels_.lane_windows[rule_.reduction()](
+                {.x = line + run.column * pitch.pixel,
+                 .row_pitch = problem_.dilation[1] * pitch.row,
+                 .rows = height_.taps(),
+                 .pixel_pitch = pitch.pixel,
+                 .taps = window.taps(),
+                 .step = run.step,
+                 .outputs = run.outputs,
+                 .channels = channels_,
+                 .divisor = static_cast<T>(divisor),
+                 .y = to,
+                 .y_pitch = y_step});
+        }
     }
 
     // Columns of input that neighbouring outputs look at; none where first >= last.
@@ -183,8 +275,12 @@ class LanePool {
     int64 stretch_; // outputs of a row that are pooled together
     const T** rows_;
     int64* offsets_;
-    Window* windows_; // of each output of a row
-    Span* spans_;     // of each stretch
+    const Window* windows_; // of each output of a row
+    const Window* depths_;
+    const Window* heights_;
+    Span* spans_; // of each stretch
+    Run* runs_ = nullptr;
+    int64 run_count_ = 0;
     T* line_ = nullptr;
     const T** columns_ = nullptr;
     Window depth_{};

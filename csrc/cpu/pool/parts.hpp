@@ -15,6 +15,7 @@ namespace pyconv {
 inline constexpr int64 LINE_ELEMENTS = 4096;
 // Parts that make two threads equally busy.
 inline constexpr int64 POOL_PARTS = 8;
+inline constexpr int64 CACHE_LINE_BYTES = 64;
 
 // Pixels of a plane side by side, row after row.
 inline bool dense_pixels(const int64 (&extent)[3], const int64 (&pitch)[5]) {
@@ -27,7 +28,12 @@ inline int lanes_of(const PoolProblem& problem, const IsaTable& isa) {
     return problem.dtype == FLOAT32 ? isa.f32.lanes : isa.f64.lanes;
 }
 
-// Loads and stores part of a vector as quickly as all of it.
+// Loads part of a vector as quickly as all of it.
+inline bool loads_masked(const IsaTable& isa) {
+    return isa.vector_bytes >= 32;
+}
+
+// Stores it so too, and picks lanes from two vectors.
 inline bool has_masks(const IsaTable& isa) {
     return isa.vector_bytes == 64;
 }
@@ -72,8 +78,10 @@ inline int64 pool_channels(
     // Short lines between the reductions, and enough parts to share.
     const int64 rows = problem.n * problem.output[0] * problem.output[1];
     const int64 most = std::max<int64>(LINE_ELEMENTS / problem.kernel[2], lanes);
-    const int64 fair = ceil_div(problem.c * rows, POOL_PARTS);
-    const int64 wanted = std::min({problem.c, most, std::max(fair, lanes)});
+    const int64 line = CACHE_LINE_BYTES / element_bytes(problem.dtype);
+    const int64 fair =
+        rows >= POOL_PARTS / 2 ? problem.c : ceil_div(problem.c * rows, POOL_PARTS);
+    const int64 wanted = std::min({problem.c, most, std::max({fair, lanes, line})});
     return ceil_div(wanted, lanes) * lanes;
 }
 

@@ -33,10 +33,9 @@ class RowPool {
           y_(static_cast<T*>(tensors.y)), indices_(tensors.indices),
           row_limit_(problem_.kernel[0] * problem_.kernel[1]),
           rows_(frame.take<const T*>(row_limit_)),
-          windows_(frame.take<Window>(problem_.output[2])) {
-        for (int64 q = 0; q < problem_.output[2]; ++q) {
-            windows_[q] = window_of(problem_, 2, q);
-        }
+          windows_(windows_of(problem_, 2, frame)),
+          depths_(windows_of(problem_, 0, frame)),
+          heights_(windows_of(problem_, 1, frame)) {
         if (gathers(problem_)) {
             gathered_ = frame.take<T>(row_limit_ * problem_.input[2]);
         }
@@ -55,8 +54,8 @@ class RowPool {
     void pool(int64 n, int64 c, int64 m, int64 p) {
         plane_ = x_ + n * problem_.x_pitch[0] + c * problem_.x_pitch[1];
         plane_number_ = n * problem_.c + c;
-        depth_ = window_of(problem_, 0, m);
-        height_ = window_of(problem_, 1, p);
+        depth_ = depths_[m];
+        height_ = heights_[p];
         const int64 at = n * problem_.y_pitch[0] + c * problem_.y_pitch[1] +
                          m * problem_.y_pitch[2] + p * problem_.y_pitch[3];
         T* y = result_ != nullptr ? result_ : y_ + at;
@@ -90,9 +89,15 @@ class RowPool {
         columns_ = frame.take<const T*>(problem_.kernel[2]);
         divisors_ = frame.take<T>(outputs);
         const int64 length = problem_.adaptive != 0 ? problem_.input[2] : reach();
-        line_ = frame.take<T>(length);
-        std::fill(line_, line_ + length, rule_.nothing());
-        if (problem_.adaptive == 0 && stride > 1 && outputs > 1) {
+        // What the rows give begins on a vector's boundary.
+        const int64 lanes = kernels_.lanes;
+        const int64 room = length + 3 * lanes;
+        line_ = frame.take<T>(room);
+        std::fill(line_, line_ + room, rule_.nothing());
+        line_ += (lanes - problem_.pad_before[2] % lanes) % lanes;
+        in_registers_ =
+            problem_.adaptive == 0 && !takes_powers(problem_) && stride <= 2;
+        if (!in_registers_ && problem_.adaptive == 0 && stride > 1 && outputs > 1) {
             phases_ = frame.take<T*>(stride);
             for (int64 phase = 0; phase < stride; ++phase) {
                 phases_[phase] = frame.take<T>(ceil_div(reach(), stride));
@@ -200,6 +205,25 @@ class RowPool {
 
     void reduce(int64 count, T* y) {
         const int64 outputs = problem_.output[2];
+        if (count > 0 && in_registers_) {
+            if (rule_.divides()) {
+                list_divisors();
+            }
+            kernels_.row_windows[rule_.reduction()](
+                {.rows = rows_,
+                 .count = count,
+                 .line = line_,
+                 .before = problem_.pad_before[2],
+                 .inside =
+                     std::min(problem_.input[2], reach() - problem_.pad_before[2]),
+                 .stride = problem_.stride[2],
+                 .taps = problem_.kernel[2],
+                 .dilation = problem_.dilation[2],
+                 .divisors = divisors_,
+                 .y = y,
+                 .outputs = outputs});
+            return;
+        }
         if (count == 0) {
             std::fill(y, y + outputs, rule_.nothing());
         } else if (problem_.adaptive != 0) {
@@ -329,7 +353,9 @@ class RowPool {
     int64* indices_;
     int64 row_limit_; // of the rows in a window
     const T** rows_;
-    Window* windows_; // of each output of a row
+    const Window* windows_; // of each output of a row
+    const Window* depths_;
+    const Window* heights_;
     const T** columns_ = nullptr;
     T* divisors_ = nullptr;
     int64 divided_by_ = -1;
@@ -345,6 +371,7 @@ class RowPool {
     int64* least_ = nullptr; // the first column in x of each window, from the first
     bool some_empty_ = false;
     bool one_by_one_ = false;
+    bool in_registers_ = false;
     int64 slots_[2]{};
     int64* slot_of_[2]{};   // of each line of x along an axis
     int64* held_ = nullptr; // the row that each slot holds

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "core/element.hpp"
+#include "core/memory.hpp"
 #include "core/problem.hpp"
 #include "cpu/geometry.hpp"
 
@@ -42,6 +43,16 @@ inline Window window_of(const PoolProblem& problem, int axis, int64 out) {
                               ? below(extent + problem.pad_after[axis])
                               : last - first;
     return {start, first, last, counted};
+}
+
+// Of every output along an axis: a window costs divisions.
+inline const Window*
+windows_of(const PoolProblem& problem, int axis, ScratchFrame& frame) {
+    auto* windows = frame.take<Window>(problem.output[axis]);
+    for (int64 out = 0; out < problem.output[axis]; ++out) {
+        windows[out] = window_of(problem, axis, out);
+    }
+    return windows;
 }
 
 // An empty window sums to 0; dividing it by 1 keeps it 0, as torch does.
