@@ -178,6 +178,7 @@ class TurnedPool {
             problem_.input[2] * channels_,
             channels_};
         const int64 row = problem_.output[2] * channels_;
+        pool_.forget();
         for (int64 m = 0; m < problem_.output[0]; ++m) {
             for (int64 p = 0; p < problem_.output[1]; ++p) {
                 const int64 at = (m * problem_.output[1] + p) * row;

@@ -10,8 +10,11 @@
 #include "core/memory.hpp"
 #include "cpu/pool/model.hpp"
 #include "cpu/pool/parts.hpp"
+#include "cpu/pool/power_rows.hpp"
 #include "cpu/pool/rule.hpp"
 #include "cpu/pool/window.hpp"
+
+#include <optional>
 
 namespace pyconv {
 
@@ -54,6 +57,16 @@ class LanePool {
             line_ = frame.take<T>(widest * channels);
             columns_ = frame.take<const T*>(problem_.kernel[2]);
         }
+        if (keeps_powers(problem_, problem_.input[2] * channels)) {
+            powers_.emplace(problem_, problem_.input[2] * channels, frame);
+        }
+    }
+
+    // For when another image lies where the last one lay.
+    void forget() {
+        if (powers_) {
+            powers_->forget();
+        }
     }
 
     // Row (m, p) of `channels` channels of an image at x, to pixels y_step apart.
@@ -83,6 +96,11 @@ class LanePool {
                 rows_[count++] = x + d * pitch.depth + h * pitch.row;
             }
         }
+        const bool kept = powers_.has_value() && pitch.pixel == channels_;
+        if (kept) {
+            powers_->replace(rule_, rows_, count);
+        }
+        powered_ = kept;
         for (int64 q = 0; q < problem_.output[2]; q += stretch_) {
             pool_stretch(count, pitch.pixel, q, y + q * y_step, y_step);
         }
@@ -215,7 +233,12 @@ class LanePool {
     void fill_line(int64 count, int64 step, const Span& span) {
         if (step == channels_) {
             shift(count, span.first * step);
-            rule_.down(rows_, count, line_, span.columns() * channels_);
+            const int64 elements = span.columns() * channels_;
+            if (powered_) {
+                rule_.along(rows_, count, line_, elements); // a sum
+            } else {
+                rule_.down(rows_, count, line_, elements);
+            }
             shift(count, -span.first * step);
             return;
         }
@@ -281,6 +304,8 @@ class LanePool {
     Span* spans_; // of each stretch
     Run* runs_ = nullptr;
     int64 run_count_ = 0;
+    std::optional<PowerRows<T>> powers_;
+    bool powered_ = false; // rows_ are of powers
     T* line_ = nullptr;
     const T** columns_ = nullptr;
     Window depth_{};

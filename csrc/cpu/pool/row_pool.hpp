@@ -6,8 +6,11 @@
 #pragma once
 
 #include "core/memory.hpp"
+#include "cpu/pool/power_rows.hpp"
 #include "cpu/pool/rule.hpp"
 #include "cpu/pool/window.hpp"
+
+#include <optional>
 
 namespace pyconv {
 
@@ -102,6 +105,11 @@ class RowPool {
             for (int64 phase = 0; phase < stride; ++phase) {
                 phases_[phase] = frame.take<T>(ceil_div(reach(), stride));
             }
+        }
+        // Rows that are gathered lie where others lay.
+        const int64 width = problem_.input[2];
+        if (keeps_powers(problem_, width) && gathered_ == nullptr) {
+            powers_.emplace(problem_, width, frame);
         }
         // columns_[s][q] = line_[q * stride + s * dilation]
         for (int64 s = 0; s < problem_.kernel[2]; ++s) {
@@ -272,8 +280,12 @@ class RowPool {
     void fill_line(int64 count) {
         const int64 inside =
             std::min(problem_.input[2], reach() - problem_.pad_before[2]);
-        if (inside > 0) {
-            rule_.down(rows_, count, line_ + problem_.pad_before[2], inside);
+        T* line = line_ + problem_.pad_before[2];
+        if (inside > 0 && powers_) {
+            powers_->replace(rule_, rows_, count);
+            rule_.along(rows_, count, line, inside); // a sum
+        } else if (inside > 0) {
+            rule_.down(rows_, count, line, inside);
         }
     }
 
@@ -372,6 +384,7 @@ class RowPool {
     bool some_empty_ = false;
     bool one_by_one_ = false;
     bool in_registers_ = false;
+    std::optional<PowerRows<T>> powers_;
     int64 slots_[2]{};
     int64* slot_of_[2]{};   // of each line of x along an axis
     int64* held_ = nullptr; // the row that each slot holds
