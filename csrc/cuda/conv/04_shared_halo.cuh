@@ -280,34 +280,41 @@ run(const ConvProblem& p,
         __syncthreads(); // everyone has read the tiles before they are overwritten
     }
 
-    const bool again = MODE == PAD_ZEROS && __syncthreads_or(is_bad);
-
     // store: outputs of the tile's edge and filters past the group's end are dropped
     const Index filters = static_cast<Index>(p.k / p.groups);
-#pragma unroll
-    for (int i = 0; i < Tile::THREAD_OUTPUTS; ++i) {
+    const auto find = [&](int i, int k, OutputCoordinates& at) {
         const int output = position + i * Tile::POSITIONS;
-        const Index row = block.p + output / Tile::BLOCK_Q;
-        const Index column = block.q + output % Tile::BLOCK_Q;
-        if (row >= static_cast<Index>(p.output[1]))
-            continue;
-        if (column >= static_cast<Index>(p.output[2]))
-            continue;
+        const Index in_group = block.first_filter + thread_filter + k;
+        at.n = block.n;
+        at.k = group_filter + in_group;
+        at.at[0] = 0;
+        at.at[1] = block.p + output / Tile::BLOCK_Q;
+        at.at[2] = block.q + output % Tile::BLOCK_Q;
+        return in_group < filters && at.at[1] < static_cast<Index>(p.output[1]) &&
+               at.at[2] < static_cast<Index>(p.output[2]);
+    };
+    const auto store = [&](const OutputCoordinates& at, Sum total) {
+        const Index offset = offset_of(at, p.y_pitch);
+        y[offset] = finish<ACTIVATION>(total, bias, at.k, residual, offset);
+    };
+    if (MODE == PAD_ZEROS && __syncthreads_or(is_bad)) {
+        // One body for all: unrolled, it would be most of the kernel's code.
+#pragma unroll 1
+        for (int e = 0; e < Tile::THREAD_OUTPUTS * Tile::THREAD_K; ++e) {
+            OutputCoordinates at;
+            if (find(e / Tile::THREAD_K, e % Tile::THREAD_K, at))
+                store(at, conv_naive::sum_at(p, at, x, weight));
+        }
+        return;
+    }
+#pragma unroll
+    for (int i = 0; i < Tile::THREAD_OUTPUTS; ++i)
 #pragma unroll
         for (int k = 0; k < Tile::THREAD_K; ++k) {
-            const Index in_group = block.first_filter + thread_filter + k;
-            if (in_group >= filters)
-                continue;
-            const Index filter = group_filter + in_group;
-            const Index offset = block.n * static_cast<Index>(p.y_pitch[0]) +
-                                 filter * static_cast<Index>(p.y_pitch[1]) +
-                                 row * static_cast<Index>(p.y_pitch[3]) +
-                                 column * static_cast<Index>(p.y_pitch[4]);
-            const OutputCoordinates at{block.n, filter, {0, row, column}};
-            const Sum total = again ? conv_naive::sum_at(p, at, x, weight) : sum[i][k];
-            y[offset] = finish<ACTIVATION>(total, bias, filter, residual, offset);
+            OutputCoordinates at;
+            if (find(i, k, at))
+                store(at, sum[i][k]);
         }
-    }
 }
 
 } // namespace pyconv::conv_shared_halo

@@ -323,28 +323,38 @@ run(const ConvProblem& p,
         accumulate<Sum, Tile>(
             shared.x[buffer], shared.weight[buffer], thread_m, thread_n, sum);
     }
-    const bool again = MODE == PAD_ZEROS && __syncthreads_or(from_weight.is_bad);
 
     // store: rows and filters past the end are dropped
     const Index filters = static_cast<Index>(p.k / p.groups);
-#pragma unroll
-    for (int i = 0; i < Tile::THREAD_M; ++i) {
+    const auto find = [&](int i, int j, OutputCoordinates& at) {
         const Index row = block.row + place_of<Sum, Tile::ALONG_M>(thread_m, i);
-        if (row >= rows)
-            continue;
-        OutputCoordinates at = pixel_of(p, row);
+        const Index in_group = block.filter + place_of<Sum, Tile::ALONG_N>(thread_n, j);
+        at = pixel_of(p, row);
+        at.k = block.group * filters + in_group;
+        return row < rows && in_group < filters;
+    };
+    const auto store = [&](const OutputCoordinates& at, Sum total) {
+        const Index offset = offset_of(at, p.y_pitch);
+        y[offset] = finish<ACTIVATION>(total, bias, at.k, residual, offset);
+    };
+    if (MODE == PAD_ZEROS && __syncthreads_or(from_weight.is_bad)) {
+        // One body for all: unrolled, it would be most of the kernel's code.
+#pragma unroll 1
+        for (int e = 0; e < Tile::THREAD_M * Tile::THREAD_N; ++e) {
+            OutputCoordinates at;
+            if (find(e / Tile::THREAD_N, e % Tile::THREAD_N, at))
+                store(at, conv_naive::sum_at(p, at, x, weight));
+        }
+        return;
+    }
+#pragma unroll
+    for (int i = 0; i < Tile::THREAD_M; ++i)
 #pragma unroll
         for (int j = 0; j < Tile::THREAD_N; ++j) {
-            const Index in_group =
-                block.filter + place_of<Sum, Tile::ALONG_N>(thread_n, j);
-            if (in_group >= filters)
-                continue;
-            at.k = block.group * filters + in_group;
-            const Index offset = offset_of(at, p.y_pitch);
-            const Sum total = again ? conv_naive::sum_at(p, at, x, weight) : sum[i][j];
-            y[offset] = finish<ACTIVATION>(total, bias, at.k, residual, offset);
+            OutputCoordinates at;
+            if (find(i, j, at))
+                store(at, sum[i][j]);
         }
-    }
 }
 
 } // namespace pyconv::conv_implicit_gemm
