@@ -20,9 +20,9 @@
 // compiled for the problem, so that tap loops unroll and tile sizes are constants.
 #pragma once
 
+#include "../direct_sum.cuh"
 #include "../epilogue.cuh"
 #include "../index.cuh"
-#include "01_naive.cuh"
 
 namespace pyconv::conv_shared_halo {
 
@@ -303,7 +303,7 @@ run(const ConvProblem& p,
         for (int e = 0; e < Tile::THREAD_OUTPUTS * Tile::THREAD_K; ++e) {
             OutputCoordinates at;
             if (find(e / Tile::THREAD_K, e % Tile::THREAD_K, at))
-                store(at, conv_naive::sum_at(p, at, x, weight));
+                store(at, direct_sum(p, at, x, weight));
         }
         return;
     }

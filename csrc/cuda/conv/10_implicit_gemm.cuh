@@ -21,10 +21,10 @@
 // Limits: few channels or filters in a group leave most of a tile empty.
 #pragma once
 
+#include "../direct_sum.cuh"
 #include "../epilogue.cuh"
 #include "../index.cuh"
-#include "../vector.cuh"
-#include "01_naive.cuh"
+#include "../memory/vector.cuh"
 
 namespace pyconv::conv_implicit_gemm {
 
@@ -343,7 +343,7 @@ run(const ConvProblem& p,
         for (int e = 0; e < Tile::THREAD_M * Tile::THREAD_N; ++e) {
             OutputCoordinates at;
             if (find(e / Tile::THREAD_N, e % Tile::THREAD_N, at))
-                store(at, conv_naive::sum_at(p, at, x, weight));
+                store(at, direct_sum(p, at, x, weight));
         }
         return;
     }
