@@ -356,4 +356,5 @@ def test_movement_and_cost_are_within_reason(plan: CudaPlan) -> None:
     cost = plan.kernel.cost_us(plan.problem, NOMINAL)
     arithmetic = 1e6 * movement.flops / NOMINAL.flops
     memory = 1e6 * movement.dram_bytes / NOMINAL.dram_bytes
-    assert cost >= NOMINAL.launch_us + max(arithmetic, memory)
+    roof = NOMINAL.launch_us + max(arithmetic, memory)
+    assert cost >= roof * (1 - 1e-12)

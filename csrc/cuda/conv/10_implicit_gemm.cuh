@@ -326,12 +326,16 @@ run(const ConvProblem& p,
 
     // store: rows and filters past the end are dropped
     const Index filters = static_cast<Index>(p.k / p.groups);
-    const auto find = [&](int i, int j, OutputCoordinates& at) {
+    // A row's pixel takes divisions: once for all of its filters.
+    const auto find_row = [&](int i, OutputCoordinates& at) {
         const Index row = block.row + place_of<Sum, Tile::ALONG_M>(thread_m, i);
-        const Index in_group = block.filter + place_of<Sum, Tile::ALONG_N>(thread_n, j);
         at = pixel_of(p, row);
+        return row < rows;
+    };
+    const auto find_filter = [&](int j, OutputCoordinates& at) {
+        const Index in_group = block.filter + place_of<Sum, Tile::ALONG_N>(thread_n, j);
         at.k = block.group * filters + in_group;
-        return row < rows && in_group < filters;
+        return in_group < filters;
     };
     const auto store = [&](const OutputCoordinates& at, Sum total) {
         const Index offset = offset_of(at, p.y_pitch);
@@ -342,19 +346,21 @@ run(const ConvProblem& p,
 #pragma unroll 1
         for (int e = 0; e < Tile::THREAD_M * Tile::THREAD_N; ++e) {
             OutputCoordinates at;
-            if (find(e / Tile::THREAD_N, e % Tile::THREAD_N, at))
+            if (find_row(e / Tile::THREAD_N, at) && find_filter(e % Tile::THREAD_N, at))
                 store(at, direct_sum(p, at, x, weight));
         }
         return;
     }
 #pragma unroll
-    for (int i = 0; i < Tile::THREAD_M; ++i)
+    for (int i = 0; i < Tile::THREAD_M; ++i) {
+        OutputCoordinates at;
+        if (!find_row(i, at))
+            continue;
 #pragma unroll
-        for (int j = 0; j < Tile::THREAD_N; ++j) {
-            OutputCoordinates at;
-            if (find(i, j, at))
+        for (int j = 0; j < Tile::THREAD_N; ++j)
+            if (find_filter(j, at))
                 store(at, sum[i][j]);
-        }
+    }
 }
 
 } // namespace pyconv::conv_implicit_gemm
