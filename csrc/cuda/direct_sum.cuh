@@ -86,4 +86,22 @@ __device__ typename Element<X>::Sum direct_sum(
         weight + at.k * static_cast<Index>(p.w_pitch[0]));
 }
 
+// A thread's outputs one by one, where their tile's sums are of no use. find() gives
+// the coordinates of number e, false if there is no such output. One body for all:
+// unrolled like the tile's, it would be most of a kernel's code.
+template <int OUTPUTS, class X, class W, class Find, class Store>
+__device__ void direct_sums(
+    const ConvProblem& p,
+    const X* __restrict__ x,
+    const W* __restrict__ weight,
+    Find find,
+    Store store) {
+#pragma unroll 1
+    for (int e = 0; e < OUTPUTS; ++e) {
+        OutputCoordinates at;
+        if (find(e, at))
+            store(at, direct_sum(p, at, x, weight));
+    }
+}
+
 } // namespace pyconv

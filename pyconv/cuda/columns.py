@@ -20,6 +20,7 @@ from pyconv.cuda.kernel import (
     element_type,
     of_floats,
     outputs,
+    roofline_us,
 )
 from pyconv.problem import ConvProblem
 
@@ -78,11 +79,7 @@ def _movement(problem: ConvProblem) -> Movement:
 
 def _cost_us(problem: ConvProblem, ceilings: Ceilings) -> float:
     """Estimate microseconds."""
-    movement = _movement(problem)
-    return ceilings.launch_us + max(
-        1e6 * movement.l1_bytes / ceilings.l1_bytes,
-        1e6 * movement.dram_bytes / ceilings.dram_bytes,
-    )
+    return roofline_us(_movement(problem), ceilings)
 
 
 def _kernel(

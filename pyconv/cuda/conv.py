@@ -6,11 +6,12 @@ memory time (a roofline), plus the launch. Each factor below says what it stands
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from math import prod
 
-from pyconv.cuda.counts import tile_positions, window_taps
+from pyconv.cuda.counts import products, tile_positions
+from pyconv.cuda.device import NOMINAL
 from pyconv.cuda.kernel import (
     MAX_BLOCKS,
     SHARED_BYTES,
@@ -22,6 +23,7 @@ from pyconv.cuda.kernel import (
     channels_last,
     element_type,
     outputs,
+    roofline_us,
     sum_bytes,
     weight_type,
 )
@@ -33,7 +35,6 @@ __all__ = [
     "TILES",
     "HaloTile",
     "activation",
-    "cost_us",
     "epilogue_bytes",
     "multiply_adds",
 ]
@@ -50,18 +51,6 @@ SHARED_HALO_EFFICIENCY = 0.6
 def multiply_adds(problem: ConvProblem) -> int:
     """Count the taps of all outputs, padding included."""
     return outputs(problem) * (problem.c // problem.groups) * prod(problem.kernel)
-
-
-def cost_us(movement: Movement, ceilings: Ceilings, slowdown: float) -> float:
-    """Roofline over the four levels, with a kernel's own slowdown on the chip."""
-    on_chip = max(
-        movement.flops / ceilings.flops, movement.l1_bytes / ceilings.l1_bytes
-    )
-    memory = max(
-        movement.l2_bytes / ceilings.l2_bytes,
-        movement.dram_bytes / ceilings.dram_bytes,
-    )
-    return ceilings.launch_us + 1e6 * max(on_chip * slowdown, memory)
 
 
 def activation(problem: ConvProblem) -> str:
@@ -107,10 +96,9 @@ def _naive_movement(problem: ConvProblem) -> Movement:
     # A block's outputs lie in a row: its x lines are shared R ways at best, its one
     # filter is read once a block. Channels-last blocks share the pixel, not the filter.
     l2 = loads // (2 * max(problem.kernel[2], 1)) + loads // (2 * NAIVE_THREADS)
-    pairs = problem.n * problem.k * (problem.c // problem.groups) * window_taps(problem)
     return Movement(
         flops=2 * multiply_adds(problem),
-        global_bytes=pairs * size + epilogue_bytes(problem),
+        global_bytes=products(problem) * size + epilogue_bytes(problem),
         l1_bytes=loads,
         l2_bytes=l2,
         dram_bytes=problem.compulsory_bytes,
@@ -119,7 +107,7 @@ def _naive_movement(problem: ConvProblem) -> Movement:
 
 def _naive_cost(problem: ConvProblem, ceilings: Ceilings) -> float:
     """Estimate microseconds."""
-    return cost_us(_naive_movement(problem), ceilings, NAIVE_SLOWDOWN)
+    return roofline_us(_naive_movement(problem), ceilings, NAIVE_SLOWDOWN)
 
 
 NAIVE = Kernel(
@@ -251,10 +239,6 @@ def _halo_movement_of(problem: ConvProblem, tile: HaloTile) -> Movement:
     )
 
 
-# Only for comparing tiles: the ratios of an H200 (67 TFLOP/s, 33, 6 and 4.3 TB/s).
-_RATIOS = Ceilings(67e12, 33e12, 6e12, 4.3e12, 0.0)
-
-
 @lru_cache(maxsize=1024)
 def _halo_tile(problem: ConvProblem) -> HaloTile | None:
     """Choose the tile with the least estimated time; None if none fits."""
@@ -262,7 +246,7 @@ def _halo_tile(problem: ConvProblem) -> HaloTile | None:
     if not fitting:
         return None
     return min(
-        fitting, key=lambda tile: cost_us(_halo_movement_of(problem, tile), _RATIOS, 1)
+        fitting, key=lambda tile: roofline_us(_halo_movement_of(problem, tile), NOMINAL)
     )
 
 
@@ -343,19 +327,13 @@ def _halo_launch(problem: ConvProblem) -> Launch:
 def _halo_movement(problem: ConvProblem) -> Movement:
     """Give the movement with the chosen tile, flops of the outputs that are kept."""
     padded = _halo_movement_of(problem, _chosen(problem))
-    return Movement(
-        flops=2 * multiply_adds(problem),
-        global_bytes=padded.global_bytes,
-        l1_bytes=padded.l1_bytes,
-        l2_bytes=padded.l2_bytes,
-        dram_bytes=padded.dram_bytes,
-    )
+    return replace(padded, flops=2 * multiply_adds(problem))
 
 
 def _halo_cost(problem: ConvProblem, ceilings: Ceilings) -> float:
     """Estimate microseconds; sums computed past y's edge cost as much as any."""
     padded = _halo_movement_of(problem, _chosen(problem))
-    return cost_us(padded, ceilings, 1 / SHARED_HALO_EFFICIENCY)
+    return roofline_us(padded, ceilings, 1 / SHARED_HALO_EFFICIENCY)
 
 
 SHARED_HALO = Kernel(

@@ -12,7 +12,7 @@ from math import prod
 from pyconv.cuda.kernel import Problem, ceil_div
 from pyconv.problem import PADDING_MODES, ConvProblem
 
-__all__ = ["tile_positions", "window_taps"]
+__all__ = ["products", "tile_positions", "window_taps"]
 
 AXES = (0, 1, 2)
 
@@ -42,6 +42,12 @@ def window_taps(problem: Problem) -> int:
     A kernel that skips padding loads this many elements for one channel and filter.
     """
     return prod(_taps_along(problem, axis) for axis in AXES)
+
+
+def products(problem: ConvProblem) -> int:
+    """Count the products of a convolution whose element of x is not padding."""
+    channels = problem.c // problem.groups
+    return problem.n * problem.k * channels * window_taps(problem)
 
 
 def tile_positions(problem: ConvProblem, axis: int, tile: int, reach: int) -> int:

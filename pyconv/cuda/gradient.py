@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from math import prod
 
-from pyconv.cuda.counts import window_taps
+from pyconv.cuda.counts import products, window_taps
 from pyconv.cuda.kernel import (
     MAX_BLOCKS,
     Ceilings,
@@ -16,6 +16,7 @@ from pyconv.cuda.kernel import (
     element_type,
     of_floats,
     outputs,
+    roofline_us,
     sum_bytes,
 )
 from pyconv.problem import POOL_KINDS, ConvProblem, PoolProblem
@@ -52,33 +53,20 @@ def _launch(problem: ConvProblem) -> Launch:
 
 def _movement(problem: ConvProblem) -> Movement:
     """Two loads a multiply-add from L1; a block's threads share most of them."""
-    products = outputs(problem) * _elements(problem) // problem.k
-    loads = 2 * products * problem.itemsize
-    pairs = problem.n * problem.k * (problem.c // problem.groups) * window_taps(problem)
+    taps = outputs(problem) * _elements(problem) // problem.k
+    loads = 2 * taps * problem.itemsize
     return Movement(
-        flops=2 * products,
-        global_bytes=(2 * pairs + _elements(problem)) * problem.itemsize,
+        flops=2 * taps,
+        global_bytes=(2 * products(problem) + _elements(problem)) * problem.itemsize,
         l1_bytes=loads,
         l2_bytes=max(loads // THREADS, problem.compulsory_bytes),
         dram_bytes=problem.compulsory_bytes,
     )
 
 
-def _roofline(movement: Movement, ceilings: Ceilings) -> float:
-    """Arithmetic and L1, L2 and device memory, plus the launch."""
-    on_chip = max(
-        movement.flops / ceilings.flops, movement.l1_bytes / ceilings.l1_bytes
-    )
-    memory = max(
-        movement.l2_bytes / ceilings.l2_bytes,
-        movement.dram_bytes / ceilings.dram_bytes,
-    )
-    return ceilings.launch_us + 1e6 * max(SLOWDOWN * on_chip, memory)
-
-
 def _cost_us(problem: ConvProblem, ceilings: Ceilings) -> float:
     """Estimate microseconds."""
-    return _roofline(_movement(problem), ceilings)
+    return roofline_us(_movement(problem), ceilings, SLOWDOWN)
 
 
 WEIGHT = Kernel(
@@ -122,7 +110,7 @@ def _bias_movement(problem: ConvProblem) -> Movement:
 
 def _bias_cost_us(problem: ConvProblem, ceilings: Ceilings) -> float:
     """Estimate microseconds."""
-    return _roofline(_bias_movement(problem), ceilings)
+    return roofline_us(_bias_movement(problem), ceilings, SLOWDOWN)
 
 
 BIAS = Kernel(
@@ -141,6 +129,8 @@ BIAS = Kernel(
 
 SCATTERED = (0, 3)  # maxima and unpooling, by their indices
 SCATTER_THREADS = 256
+WARP = 32
+SECTOR_BYTES = 32
 SCATTER_BYTES = 32 * 1024  # of sums: several blocks share a multiprocessor
 
 
@@ -200,33 +190,46 @@ def _gathered_bytes(problem: PoolProblem) -> int:
     return elements * problem.itemsize
 
 
-def _scattered_bytes(problem: PoolProblem) -> int:
-    """Count indices for each thread and chunk, grad for each index in its plane; dx.
-
-    As if every index were in its plane; a window of padding alone has none.
-    """
-    chunks = ceil_div(prod(problem.input), SCATTER_BYTES // sum_bytes(problem))
-    indices = 8 * outputs(problem) * SCATTER_THREADS * chunks
-    return indices + (outputs(problem) + _inputs(problem)) * problem.itemsize
-
-
-def _pool_movement(problem: PoolProblem) -> Movement:
-    """Each output is met by the elements of its window, through L1."""
-    is_scatter = problem.kind in SCATTERED
-    met = outputs(problem) * (1 if is_scatter else prod(problem.kernel))
+def _gather_movement(problem: PoolProblem) -> Movement:
+    """Each element meets the windows that hold it, through L1."""
+    met = outputs(problem) * prod(problem.kernel)
     compulsory = problem.compulsory_bytes
     return Movement(
         flops=met,
-        global_bytes=(_scattered_bytes if is_scatter else _gathered_bytes)(problem),
+        global_bytes=_gathered_bytes(problem),
         l1_bytes=met * problem.itemsize,
         l2_bytes=compulsory,
         dram_bytes=compulsory,
     )
 
 
-def _pool_cost_us(problem: PoolProblem, ceilings: Ceilings) -> float:
+def _scatter_movement(problem: PoolProblem) -> Movement:
+    """Every thread reads every index, once for each chunk; whose it is, its gradient.
+
+    As if every index were in its plane; a window of padding alone has none.
+    """
+    chunks = ceil_div(prod(problem.input), SCATTER_BYTES // sum_bytes(problem))
+    asked = outputs(problem) * chunks
+    moved = (outputs(problem) + _inputs(problem)) * problem.itemsize
+    # A warp's threads read one index together: one sector for all of them.
+    sectors = asked * SCATTER_THREADS // WARP * SECTOR_BYTES
+    return Movement(
+        flops=asked * SCATTER_THREADS,
+        global_bytes=8 * asked * SCATTER_THREADS + moved,
+        l1_bytes=sectors + moved,
+        l2_bytes=8 * asked + moved,
+        dram_bytes=problem.compulsory_bytes,
+    )
+
+
+def _gather_cost_us(problem: PoolProblem, ceilings: Ceilings) -> float:
     """Estimate microseconds."""
-    return _roofline(_pool_movement(problem), ceilings)
+    return roofline_us(_gather_movement(problem), ceilings, SLOWDOWN)
+
+
+def _scatter_cost_us(problem: PoolProblem, ceilings: Ceilings) -> float:
+    """Estimate microseconds."""
+    return roofline_us(_scatter_movement(problem), ceilings, SLOWDOWN)
 
 
 GRADIENT = Kernel(
@@ -236,8 +239,8 @@ GRADIENT = Kernel(
     file="pool/gradient.cuh",
     supports=_gathers,
     launch=_gather_launch,
-    movement=_pool_movement,
-    cost_us=_pool_cost_us,
+    movement=_gather_movement,
+    cost_us=_gather_cost_us,
 )
 
 SCATTER = Kernel(
@@ -247,6 +250,6 @@ SCATTER = Kernel(
     file="pool/scatter.cuh",
     supports=_scatters,
     launch=_scatter_launch,
-    movement=_pool_movement,
-    cost_us=_pool_cost_us,
+    movement=_scatter_movement,
+    cost_us=_scatter_cost_us,
 )

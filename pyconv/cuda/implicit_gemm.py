@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from math import prod
 
-from pyconv.cuda.conv import activation, cost_us, epilogue_bytes, multiply_adds
+from pyconv.cuda.conv import activation, epilogue_bytes, multiply_adds
 from pyconv.cuda.counts import window_taps
+from pyconv.cuda.device import NOMINAL
 from pyconv.cuda.kernel import (
     MAX_BLOCKS,
     Ceilings,
@@ -18,6 +19,7 @@ from pyconv.cuda.kernel import (
     channels_last,
     element_type,
     outputs,
+    roofline_us,
     sum_bytes,
     weight_type,
 )
@@ -136,10 +138,6 @@ def _padded(problem: ConvProblem, tile: GemmTile) -> Movement:
     )
 
 
-# Only for comparing tiles: the ratios of an H200 (67 TFLOP/s, 33, 6 and 4.3 TB/s).
-_RATIOS = Ceilings(67e12, 33e12, 6e12, 4.3e12, 0.0)
-
-
 @lru_cache(maxsize=1024)
 def _tile(problem: ConvProblem) -> GemmTile | None:
     """Choose the tile with the least estimated time; None if no sums fit a thread."""
@@ -147,7 +145,8 @@ def _tile(problem: ConvProblem) -> GemmTile | None:
     def estimate(tile: GemmTile) -> float:
         blocks = problem.groups * prod(_blocks(problem, tile))
         waves = ceil_div(blocks, MULTIPROCESSORS) * MULTIPROCESSORS / blocks
-        return cost_us(_padded(problem, tile), _RATIOS, 1) * waves
+        alone = roofline_us(_padded(problem, tile), NOMINAL) - NOMINAL.launch_us
+        return alone * waves
 
     size = sum_bytes(problem)
     fitting = [
@@ -203,18 +202,12 @@ def _launch(problem: ConvProblem) -> Launch:
 def _movement(problem: ConvProblem) -> Movement:
     """Give the movement with the chosen tile, flops of the outputs that are kept."""
     padded = _padded(problem, _chosen(problem))
-    return Movement(
-        flops=2 * multiply_adds(problem),
-        global_bytes=padded.global_bytes,
-        l1_bytes=padded.l1_bytes,
-        l2_bytes=padded.l2_bytes,
-        dram_bytes=padded.dram_bytes,
-    )
+    return replace(padded, flops=2 * multiply_adds(problem))
 
 
 def _cost_us(problem: ConvProblem, ceilings: Ceilings) -> float:
     """Estimate microseconds."""
-    return cost_us(_padded(problem, _chosen(problem)), ceilings, 1 / EFFICIENCY)
+    return roofline_us(_padded(problem, _chosen(problem)), ceilings, 1 / EFFICIENCY)
 
 
 IMPLICIT_GEMM = Kernel(

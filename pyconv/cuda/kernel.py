@@ -35,6 +35,7 @@ __all__ = [
     "of_floats",
     "of_reals",
     "outputs",
+    "roofline_us",
     "sum_bytes",
     "weight_type",
 ]
@@ -83,6 +84,21 @@ class Ceilings:
     l2_bytes: float
     dram_bytes: float
     launch_us: float
+
+
+def roofline_us(movement: Movement, ceilings: Ceilings, slowdown: float = 1.0) -> float:
+    """Estimate microseconds: the slowest of four levels, and the launch.
+
+    `slowdown` is of what happens on the chip: arithmetic and L1.
+    """
+    on_chip = max(
+        movement.flops / ceilings.flops, movement.l1_bytes / ceilings.l1_bytes
+    )
+    memory = max(
+        movement.l2_bytes / ceilings.l2_bytes,
+        movement.dram_bytes / ceilings.dram_bytes,
+    )
+    return ceilings.launch_us + 1e6 * max(on_chip * slowdown, memory)
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,6 +22,7 @@ from pyconv.cuda.kernel import (
     of_floats,
     of_reals,
     outputs,
+    roofline_us,
 )
 from pyconv.problem import POOL_KINDS, PoolProblem
 
@@ -80,13 +81,8 @@ def _movement(problem: PoolProblem) -> Movement:
 
 
 def _cost_us(problem: PoolProblem, ceilings: Ceilings) -> float:
-    """Roofline over L1, L2 and device memory, plus the launch."""
-    movement = _movement(problem)
-    return ceilings.launch_us + 1e6 * max(
-        movement.l1_bytes / ceilings.l1_bytes,
-        movement.l2_bytes / ceilings.l2_bytes,
-        movement.dram_bytes / ceilings.dram_bytes,
-    )
+    """Estimate microseconds."""
+    return roofline_us(_movement(problem), ceilings)
 
 
 MAX = Kernel(

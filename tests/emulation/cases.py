@@ -236,7 +236,18 @@ POOL_SHAPES: dict[str, dict[str, Any]] = {
         "values": {(0, 0, 0, 2, 2): np.nan, (0, 0, 0, 2, 3): np.nan},
     },
 }
+# More elements than a block of `scatter` keeps sums of.
+LARGE_PLANE: dict[str, Any] = {
+    "input": (1, 70, 130),
+    "kernel": (1, 2, 2),
+    "stride": (1, 2, 2),
+    "output": (1, 35, 65),
+    "n": 1,
+    "c": 2,
+}
 POOL_CASES = (
+    PoolCase("large_plane", 0, **LARGE_PLANE),
+    PoolCase("large_plane_last", 0, **LARGE_PLANE, dtype="float16", memory="last"),
     *(
         PoolCase(name, kind, **shape)
         for name, shape in POOL_SHAPES.items()

@@ -298,13 +298,14 @@ run(const ConvProblem& p,
         y[offset] = finish<ACTIVATION>(total, bias, at.k, residual, offset);
     };
     if (MODE == PAD_ZEROS && __syncthreads_or(is_bad)) {
-        // One body for all: unrolled, it would be most of the kernel's code.
-#pragma unroll 1
-        for (int e = 0; e < Tile::THREAD_OUTPUTS * Tile::THREAD_K; ++e) {
-            OutputCoordinates at;
-            if (find(e / Tile::THREAD_K, e % Tile::THREAD_K, at))
-                store(at, direct_sum(p, at, x, weight));
-        }
+        direct_sums<Tile::THREAD_OUTPUTS * Tile::THREAD_K>(
+            p,
+            x,
+            weight,
+            [&](int e, OutputCoordinates& at) {
+                return find(e / Tile::THREAD_K, e % Tile::THREAD_K, at);
+            },
+            store);
         return;
     }
 #pragma unroll

@@ -342,13 +342,15 @@ run(const ConvProblem& p,
         y[offset] = finish<ACTIVATION>(total, bias, at.k, residual, offset);
     };
     if (MODE == PAD_ZEROS && __syncthreads_or(from_weight.is_bad)) {
-        // One body for all: unrolled, it would be most of the kernel's code.
-#pragma unroll 1
-        for (int e = 0; e < Tile::THREAD_M * Tile::THREAD_N; ++e) {
-            OutputCoordinates at;
-            if (find_row(e / Tile::THREAD_N, at) && find_filter(e % Tile::THREAD_N, at))
-                store(at, direct_sum(p, at, x, weight));
-        }
+        direct_sums<Tile::THREAD_M * Tile::THREAD_N>(
+            p,
+            x,
+            weight,
+            [&](int e, OutputCoordinates& at) {
+                return find_row(e / Tile::THREAD_N, at) &&
+                       find_filter(e % Tile::THREAD_N, at);
+            },
+            store);
         return;
     }
 #pragma unroll
