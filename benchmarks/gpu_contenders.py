@@ -72,7 +72,7 @@ class Queue:
         """Seconds of `count` calls; `hold` keeps the card busy while they queue."""
         start, stop = self.cupy.cuda.Event(), self.cupy.cuda.Event()
         if hold:  # about 40 us a call at 2 GHz: more than the host needs to launch
-            self.spin((1,), (1,), (np.int64(80_000 * count),))
+            self.spin.launch(1, 1, (np.int64(80_000 * count),))
         start.record()
         for call in range(count):
             run(call)

@@ -16,7 +16,7 @@ from pyconv.cuda import device
 from pyconv.cuda.device import availability
 from pyconv.cuda.kernel import Problem
 from pyconv.cuda.kernels import KERNELS, of_operation
-from pyconv.cuda.launch import CudaPlan, make_plan
+from pyconv.cuda.launch import CudaPlan, make_plan, refusal
 from pyconv.cuda.launch import run as _launch
 from pyconv.problem import memory_order
 
@@ -50,7 +50,7 @@ def candidates(problem: Problem) -> list[dict[str, Any]]:
     """
     judged: list[dict[str, Any]] = []
     for kernel in of_operation(problem.operation):
-        reason = kernel.supports(problem)
+        reason = refusal(kernel, problem)
         entry: dict[str, Any] = {
             "name": kernel.name,
             "summary": kernel.summary,
@@ -64,6 +64,7 @@ def candidates(problem: Problem) -> list[dict[str, Any]]:
         }
         if not reason:
             movement = kernel.movement(problem)
+            entry["workspace_bytes"] = sum(kernel.workspace(problem).values())
             entry["cost_us"] = kernel.cost_us(problem, device.ceilings())
             entry["flops"] = movement.flops
             entry["bytes"] = {

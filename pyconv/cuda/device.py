@@ -13,7 +13,14 @@ from typing import Any
 
 from pyconv.cuda.kernel import Ceilings
 
-__all__ = ["NOMINAL", "architecture", "availability", "ceilings", "current_device"]
+__all__ = [
+    "NOMINAL",
+    "architecture",
+    "availability",
+    "ceilings",
+    "current_device",
+    "shared_bytes",
+]
 
 # An H200's datasheet rates (fp32, shared memory, L2 as commonly measured, HBM3e) and a
 # launch through CuPy: what plans assume where no device can be asked.
@@ -38,7 +45,7 @@ def availability() -> str:
     try:
         devices = int(cupy.cuda.runtime.getDeviceCount())
     except Exception as error:  # noqa: BLE001 - the answer is the sentence
-        return f"the CUDA driver is missing or unusable: {_first_line(error)}"
+        return _driver_trouble(cupy, error)
     if devices == 0:
         return "the CUDA driver reports no device"
     try:
@@ -49,6 +56,27 @@ def availability() -> str:
             f"nvidia-cuda-nvrtc): {_first_line(error)}"
         )
     return ""
+
+
+def _driver_trouble(cupy: Any, error: Exception) -> str:
+    """Say what is wrong with the driver; which is needed, if it is too old."""
+    try:
+        driver = int(cupy.cuda.runtime.driverGetVersion())
+        needed = int(cupy.cuda.runtime.runtimeGetVersion())
+    except Exception:  # noqa: BLE001 - then the first error is all there is
+        driver = needed = 0
+    if 0 < driver < needed:
+        return (
+            f"the CUDA driver supports CUDA {_version(driver)} at most, and CuPy needs "
+            f"a driver for CUDA {_version(needed)}: install a newer driver, or a CuPy "
+            f"for CUDA {driver // 1000}"
+        )
+    return f"the CUDA driver is missing or unusable: {_first_line(error)}"
+
+
+def _version(number: int) -> str:
+    """Write CUDA's 13020 as 13.2."""
+    return f"{number // 1000}.{number % 1000 // 10}"
 
 
 def _first_line(error: Exception) -> str:
@@ -70,6 +98,27 @@ def architecture(device: int) -> str:
     import cupy
 
     return f"sm_{cupy.cuda.Device(device).compute_capability}"
+
+
+# A block's on every device that is not older than sm_80; what plans assume where no
+# device can be asked.
+USUAL_SHARED_BYTES = 99 * 1024
+
+
+@lru_cache(maxsize=64)
+def _device_shared_bytes(device: int) -> int:
+    """Ask the driver for a block's shared memory, opted into."""
+    import cupy
+
+    attributes: dict[str, Any] = cupy.cuda.Device(device).attributes
+    return int(attributes["MaxSharedMemoryPerBlockOptin"])
+
+
+def shared_bytes() -> int:
+    """Give the shared memory a block of the current device can have at most, in bytes."""
+    if availability():
+        return USUAL_SHARED_BYTES
+    return _device_shared_bytes(current_device())
 
 
 @lru_cache(maxsize=64)

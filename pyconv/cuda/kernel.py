@@ -25,6 +25,7 @@ __all__ = [
     "MAX_BLOCKS",
     "SHARED_BYTES",
     "Ceilings",
+    "Constant",
     "Kernel",
     "Launch",
     "Movement",
@@ -32,6 +33,8 @@ __all__ = [
     "ceil_div",
     "channels_last",
     "element_type",
+    "no_launches",
+    "no_workspace",
     "of_floats",
     "of_reals",
     "outputs",
@@ -49,6 +52,16 @@ SHARED_BYTES = 48 * 1024
 
 
 @dataclass(frozen=True, slots=True)
+class Constant:
+    """A part of an array that is copied to constant memory before a launch."""
+
+    symbol: str  # the device code's extern "C" __constant__ array
+    array: str  # one of the operation's
+    first_byte: int
+    byte_count: int
+
+
+@dataclass(frozen=True, slots=True)
 class Launch:
     """How one problem is launched: the template instance, the tile, the grid."""
 
@@ -56,7 +69,17 @@ class Launch:
     tile: dict[str, int]
     blocks: int
     threads: int
-    shared_bytes: int
+    shared_bytes: int  # static or dynamic
+    # Of several launches: what this one is for, and which arrays it takes; of one, all
+    # of its operation's (source.PARAMETERS).
+    step: str = ""
+    arguments: tuple[str, ...] = ()
+    # Shared memory comes with the launch, not with the code: more than 48 KB must.
+    is_dynamic: bool = False
+    constant: Constant | None = None
+    # Of a part of the problem: that part, and where it begins in each array, in bytes.
+    part: Problem | None = None
+    first_bytes: tuple[tuple[str, int], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,8 +87,9 @@ class Movement:
     """Floating-point operations and predicted bytes at each level.
 
     ``global_bytes`` is what the loads and stores of all threads ask of global memory,
-    exactly; most of it L1 serves. ``l1_bytes`` leave L1 or shared memory for registers, ``l2_bytes`` leave L2 for the
-    multiprocessors, ``dram_bytes`` cross the device memory's bus.
+    exactly; most of it L1 serves. ``l1_bytes`` leave L1 or shared memory for
+    registers, ``l2_bytes`` leave L2 for the multiprocessors, ``dram_bytes`` cross the
+    device memory's bus.
     """
 
     flops: int
@@ -101,6 +125,16 @@ def roofline_us(movement: Movement, ceilings: Ceilings, slowdown: float = 1.0) -
     return ceilings.launch_us + 1e6 * max(on_chip * slowdown, memory)
 
 
+def no_launches(_: Problem) -> tuple[Launch, ...]:
+    """Give nothing: most kernels are one launch."""
+    return ()
+
+
+def no_workspace(_: Problem) -> dict[str, int]:
+    """Give nothing: most kernels need no memory of their own."""
+    return {}
+
+
 @dataclass(frozen=True, slots=True)
 class Kernel:
     """One CUDA kernel: name = file stem = benchmark row = test id."""
@@ -113,6 +147,10 @@ class Kernel:
     launch: Callable[[Any], Launch]
     movement: Callable[[Any], Movement]
     cost_us: Callable[[Any, Ceilings], float]
+    # Launches that come before the one that makes the result, in order, and the
+    # arrays of bytes that they leave things in for each other.
+    before: Callable[[Any], tuple[Launch, ...]] = no_launches
+    workspace: Callable[[Any], dict[str, int]] = no_workspace
 
 
 def ceil_div(value: int, divisor: int) -> int:

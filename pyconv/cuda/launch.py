@@ -26,7 +26,16 @@ from pyconv.cuda.kernel import (
 from pyconv.cuda.kernels import find
 from pyconv.problem import ConvProblem
 
-__all__ = ["CudaPlan", "index_bits", "make_plan", "run", "source_of"]
+__all__ = [
+    "CudaPlan",
+    "entry_of",
+    "index_bits",
+    "make_plan",
+    "names_of",
+    "refusal",
+    "run",
+    "source_of",
+]
 
 # 32-bit indices hold below this; the slack is for the last block's idle threads and for
 # tiles and windows that reach past an axis's end.
@@ -39,11 +48,16 @@ class CudaPlan:
 
     problem: Problem
     kernel: Kernel
-    launch: Launch
+    launches: tuple[Launch, ...]  # in order; the last one makes the result
+    workspace: dict[str, int]  # bytes of each array that the launches share
     index_bits: int
-    record: (
-        Any  # the problem as a 0-dimensional NumPy array, the kernel's first argument
-    )
+    # Problems as 0-dimensional NumPy arrays, the launches' first arguments.
+    records: tuple[Any, ...]
+
+    @property
+    def launch(self) -> Launch:
+        """The launch that makes the result."""
+        return self.launches[-1]
 
     @property
     def algorithm(self) -> str:
@@ -57,14 +71,15 @@ class CudaPlan:
 
     @property
     def workspace_bytes(self) -> int:
-        """Device memory needed beside the arguments: no kernel here needs any."""
-        return 0
+        """Device memory needed beside the arguments."""
+        return sum(self.workspace.values())
 
     @property
     def blocking(self) -> dict[str, int]:
         """Tile constants, and the launch: blocks, threads, shared bytes, index bits."""
         return {
             **self.launch.tile,
+            **({"launches": len(self.launches)} if len(self.launches) > 1 else {}),
             "blocks": self.launch.blocks,
             "block_threads": self.launch.threads,
             "shared_bytes": self.launch.shared_bytes,
@@ -111,8 +126,23 @@ def index_bits(problem: Problem) -> int:
     return 32 if max(reaches) < INDEX_LIMIT else 64
 
 
+def refusal(kernel: Kernel, problem: Problem) -> str:
+    """Say why a kernel cannot take a problem on the current device; "" if it can."""
+    reason = kernel.supports(problem)
+    if reason:
+        return reason
+    limit = device.shared_bytes()
+    for launch in (*kernel.before(problem), kernel.launch(problem)):
+        if launch.is_dynamic and launch.shared_bytes > limit:
+            return (
+                f"a block needs {launch.shared_bytes} bytes of shared memory, and "
+                f"this device has {limit}"
+            )
+    return ""
+
+
 def make_plan(problem: Problem, algorithm: str) -> CudaPlan:
-    """Plan one problem with one algorithm; makes no CUDA call.
+    """Plan one problem with one algorithm; compiles nothing.
 
     Raises
     ------
@@ -120,43 +150,56 @@ def make_plan(problem: Problem, algorithm: str) -> CudaPlan:
         If there is no such algorithm, or it refuses the problem (with its reason).
     """
     kernel = find(problem.operation, algorithm)
-    reason = kernel.supports(problem)
+    reason = refusal(kernel, problem)
     if reason:
         raise ValueError(f"CUDA algorithm {algorithm!r} refuses the problem: {reason}")
+    launches = (*kernel.before(problem), kernel.launch(problem))
     return CudaPlan(
         problem=problem,
         kernel=kernel,
-        launch=kernel.launch(problem),
+        launches=launches,
+        workspace=kernel.workspace(problem),
         index_bits=index_bits(problem),
-        record=np.asarray(problem.to_record()).reshape(()),
+        records=tuple(
+            np.asarray((launch.part or problem).to_record()).reshape(())
+            for launch in launches
+        ),
     )
 
 
-def entry_of(plan: CudaPlan) -> str:
-    """Name the plan's entry point as a profiler shows it."""
-    return f"pyconv_{plan.kernel.operation}_{plan.kernel.name}"
+def entry_of(plan: CudaPlan, launch: Launch) -> str:
+    """Name a launch's entry point as a profiler shows it."""
+    name = f"pyconv_{plan.kernel.operation}_{plan.kernel.name}"
+    return f"{name}_{launch.step}" if launch.step else name
 
 
 @lru_cache(maxsize=512)
 def _text(
-    file: str, operation: str, entry: str, call: str, element: str, weight: str
+    file: str,
+    operation: str,
+    types: tuple[str, str],
+    entries: tuple[tuple[str, str, tuple[str, ...]], ...],
 ) -> str:
-    """Flatten a kernel and append its entry point."""
-    return source.flatten((file,)) + source.entry(
-        operation, entry, call, element, weight
+    """Flatten a kernel and append its entry points."""
+    return source.flatten((file,)) + "".join(
+        source.entry(operation, name, call, types, arguments)
+        for name, call, arguments in entries
     )
 
 
 def source_of(plan: CudaPlan) -> str:
-    """Give the whole text the compiler gets for a plan."""
-    return _text(
-        plan.kernel.file,
-        plan.kernel.operation,
-        entry_of(plan),
-        plan.launch.call,
-        element_type(plan.problem),
-        weight_type(plan.problem),
-    )
+    """Give the whole text the compiler gets for a plan: one, for all its launches."""
+    entries = {
+        (entry_of(plan, launch), launch.call, launch.arguments): None
+        for launch in plan.launches
+    }
+    types = (element_type(plan.problem), weight_type(plan.problem))
+    return _text(plan.kernel.file, plan.kernel.operation, types, tuple(entries))
+
+
+def names_of(plan: CudaPlan, launch: Launch) -> tuple[str, ...]:
+    """Name the arrays a launch takes, in order."""
+    return launch.arguments or tuple(source.PARAMETERS[plan.kernel.operation])
 
 
 def run(plan: CudaPlan, *arrays: Any) -> None:
@@ -167,13 +210,86 @@ def run(plan: CudaPlan, *arrays: Any) -> None:
     plan : CudaPlan
         From `make_plan`.
     arrays : cupy.ndarray or None
-        The kernel's pointers in order; None crosses as a null pointer.
+        The operation's arrays in order; None crosses as a null pointer.
+
+    Raises
+    ------
+    MemoryError
+        If the device has no room for the workspace; names kernel, problem and bytes.
+    pyconv.cuda.module.CompileError
+        If a kernel does not compile; names kernel and problem, and holds the log.
     """
     if outputs(plan.problem) == 0:
         return
     with arrays[0].device:
         number = device.current_device()
-        options = module.options_for(device.architecture(number), plan.index_bits)
-        kernel = module.load(source_of(plan), options, entry_of(plan), number)
-        pointers = (np.uintp(0) if array is None else array for array in arrays)
-        kernel((plan.launch.blocks,), (plan.launch.threads,), (plan.record, *pointers))
+        loaded = _load(plan, number)
+        named = dict(zip(source.PARAMETERS[plan.kernel.operation], arrays, strict=True))
+        # Freed in the order of the stream: CuPy's pool hands it out on this one only.
+        named.update(_workspace(plan))
+        address = {
+            name: 0 if array is None else array.data.ptr
+            for name, array in named.items()
+        }
+        for launch, record, kernel in zip(
+            plan.launches, plan.records, loaded, strict=True
+        ):
+            first = dict(launch.first_bytes)
+            pointers = (
+                np.uintp(address[name] + first.get(name, 0) if address[name] else 0)
+                for name in names_of(plan, launch)
+            )
+            sizes = (launch.blocks, launch.threads, (record, *pointers))
+            if launch.constant is None:
+                kernel.launch(*sizes)
+            else:
+                kernel.launch_with(
+                    launch.constant, named[launch.constant.array], *sizes
+                )
+
+
+def _load(plan: CudaPlan, number: int) -> list[module.Loaded]:
+    """Load all launches of a plan; the first time a process sees them it may compile."""
+    options = module.options_for(device.architecture(number), plan.index_bits)
+    text = source_of(plan)
+    try:
+        return [
+            module.load(
+                text,
+                options,
+                entry_of(plan, launch),
+                number,
+                launch.shared_bytes if launch.is_dynamic else 0,
+            )
+            for launch in plan.launches
+        ]
+    except module.CompileError as error:
+        raise module.CompileError(
+            f"the CUDA kernel {plan.kernel.name!r} did not compile for "
+            f"{shape_text(plan.problem)}: {error}"
+        ) from error
+
+
+def _workspace(plan: CudaPlan) -> dict[str, Any]:
+    """Allocate what a plan's launches share, from CuPy's pool."""
+    if not plan.workspace:
+        return {}
+    import cupy  # noqa: PLC0415 - CuPy is imported only where a GPU is used
+
+    try:
+        return {
+            name: cupy.empty(size, np.uint8) for name, size in plan.workspace.items()
+        }
+    except cupy.cuda.memory.OutOfMemoryError as error:
+        raise MemoryError(
+            f"the CUDA kernel {plan.kernel.name!r} needs {plan.workspace_bytes} bytes "
+            f"of workspace for {shape_text(plan.problem)}, and the device has not as "
+            f"much left: {error}"
+        ) from error
+
+
+def shape_text(problem: Problem) -> str:
+    """Write a problem's shapes for an error."""
+    extents = "x".join(map(str, (problem.n, problem.c, *problem.input)))
+    kernel = "x".join(map(str, problem.kernel))
+    return f"{problem.operation} of {extents} with a kernel of {kernel}"

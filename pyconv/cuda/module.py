@@ -13,12 +13,16 @@ from __future__ import annotations
 import hashlib
 import os
 import tempfile
+import threading
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from pyconv.cuda.kernel import Constant
+
 __all__ = [
     "CompileError",
+    "Loaded",
     "cache_directory",
     "compile_cubin",
     "cubin_file",
@@ -27,6 +31,8 @@ __all__ = [
     "options_for",
 ]
 
+# More shared memory for a block must be asked for, once for each kernel.
+OPT_IN_BYTES = 48 * 1024
 # One cubin takes 30 to 150 kB; the oldest go when there are more.
 MAX_CACHED_FILES = 512
 
@@ -175,13 +181,85 @@ def cubin_file(source: str, options: tuple[str, ...]) -> Path:
     return path
 
 
+class Loaded:
+    """An entry point on a device, ready to launch.
+
+    Parameters
+    ----------
+    module : cupy.RawModule
+        That holds it.
+    entry : str
+        Its name.
+    dynamic_bytes : int
+        Shared memory that comes with each launch.
+    """
+
+    def __init__(self, module: Any, entry: str, dynamic_bytes: int) -> None:
+        self._module = module
+        self._kernel = module.get_function(entry)
+        _ = self._kernel.num_regs  # load now, so that a bad file shows here
+        self._dynamic_bytes = dynamic_bytes
+        self._lock = threading.Lock()
+        self._last: Any = None  # event after the launch that reads the constants
+        if dynamic_bytes > OPT_IN_BYTES:
+            self._kernel.max_dynamic_shared_size_bytes = dynamic_bytes
+
+    def launch(self, blocks: int, threads: int, arguments: tuple[Any, ...]) -> None:
+        """Launch on CuPy's current stream."""
+        self._kernel((blocks,), (threads,), arguments, shared_mem=self._dynamic_bytes)
+
+    def launch_with(
+        self,
+        constant: Constant,
+        array: Any,
+        blocks: int,
+        threads: int,
+        arguments: tuple[Any, ...],
+    ) -> None:
+        """Copy a part of an array to constant memory, then launch.
+
+        A module has one constant memory for all streams: the copy waits for the launch
+        before, whatever its stream.
+
+        Raises
+        ------
+        RuntimeError
+            If the stream is being captured: a graph cannot own constant memory.
+        """
+        import cupy
+
+        stream = cupy.cuda.get_current_stream()
+        if stream.is_capturing():
+            raise RuntimeError(
+                "weights in constant memory cannot be captured in a CUDA graph: "
+                "choose another algorithm"
+            )
+        with self._lock:
+            if self._last is None:
+                self._last = cupy.cuda.Event(disable_timing=True)
+            else:
+                stream.wait_event(self._last)
+            target = self._module.get_global(constant.symbol)
+            target.copy_from_device_async(
+                array.data + constant.first_byte, constant.byte_count, stream
+            )
+            self.launch(blocks, threads, arguments)
+            self._last.record(stream)
+
+
 @lru_cache(maxsize=512)
-def load(source: str, options: tuple[str, ...], entry: str, device: int) -> Any:
-    """Load an entry point onto a device, ready to launch.
+def load(
+    source: str,
+    options: tuple[str, ...],
+    entry: str,
+    device: int,
+    dynamic_bytes: int = 0,
+) -> Loaded:
+    """Load an entry point onto a device.
 
     Returns
     -------
-    cupy.RawKernel
+    Loaded
         Kept for the process's life, one for each device.
     """
     import cupy
@@ -189,14 +267,8 @@ def load(source: str, options: tuple[str, ...], entry: str, device: int) -> Any:
     with cupy.cuda.Device(device):
         path = cubin_file(source, options)
         try:
-            return _loaded(cupy, path, entry)
+            return Loaded(cupy.RawModule(path=str(path)), entry, dynamic_bytes)
         except (OSError, cupy.cuda.driver.CUDADriverError):
             path.unlink(missing_ok=True)  # damaged or evicted: compile once more
-            return _loaded(cupy, cubin_file(source, options), entry)
-
-
-def _loaded(cupy: Any, path: Path, entry: str) -> Any:
-    """Load now, not at the first launch, so that a bad file shows here."""
-    kernel = cupy.RawModule(path=str(path)).get_function(entry)
-    _ = kernel.num_regs
-    return kernel
+            path = cubin_file(source, options)
+            return Loaded(cupy.RawModule(path=str(path)), entry, dynamic_bytes)

@@ -12,65 +12,36 @@ import re
 from functools import lru_cache
 from pathlib import Path
 
-__all__ = ["device_directory", "entry", "flatten"]
+__all__ = ["PARAMETERS", "device_directory", "entry", "flatten"]
 
 _INCLUDE = re.compile(r'^\s*#\s*include\s+(["<])([^">]+)[">]')
 _ONCE = re.compile(r"^\s*#\s*pragma\s+once\s*$")
 
-# Of operations that make one array of one other.
-_UNARY = """
-extern "C" __global__ void {name}(
-    const __grid_constant__ pyconv::ConvProblem problem,
-    const {type}* __restrict__ from,
-    {type}* to) {{
-    {call}(problem, from, to);
-}}
-"""
-
-_ENTRIES = {
-    "conv_bias": _UNARY,
-    "im2col": _UNARY,
-    "col2im": _UNARY,
-    "conv": """
-extern "C" __global__ void {name}(
-    const __grid_constant__ pyconv::ConvProblem problem,
-    const {type}* __restrict__ x,
-    const {weight}* __restrict__ weight,
-    const pyconv::Element<{type}>::Sum* __restrict__ bias,
-    const pyconv::Element<{type}>::Result* residual,
-    pyconv::Element<{type}>::Result* y) {{
-    {call}(problem, x, weight, bias, residual, y);
-}}
-""",
-    "conv_weight": """
-extern "C" __global__ void {name}(
-    const __grid_constant__ pyconv::ConvProblem problem,
-    const {type}* __restrict__ x,
-    const {type}* __restrict__ grad,
-    {type}* weight) {{
-    {call}(problem, x, grad, weight);
-}}
-""",
-    "pool_grad": """
-extern "C" __global__ void {name}(
-    const __grid_constant__ pyconv::PoolProblem problem,
-    const {type}* __restrict__ grad,
-    const pyconv::int64* __restrict__ indices,
-    const {type}* __restrict__ x,
-    const {type}* __restrict__ y,
-    {type}* dx) {{
-    {call}(problem, grad, indices, x, y, dx);
-}}
-""",
-    "pool": """
-extern "C" __global__ void {name}(
-    const __grid_constant__ pyconv::PoolProblem problem,
-    const {type}* __restrict__ x,
-    {type}* y,
-    pyconv::int64* indices) {{
-    {call}(problem, x, y, indices);
-}}
-""",
+_X = "const {type}* __restrict__"
+_SUM = "pyconv::Element<{type}>::Sum"
+_RESULT = "pyconv::Element<{type}>::Result"
+# The arrays of an operation, in the order in which `run` takes them, as C++ types.
+# An array that may be y itself is not restricted.
+PARAMETERS = {
+    "conv": {
+        "x": _X,
+        "weight": "const {weight}* __restrict__",
+        "bias": f"const {_SUM}* __restrict__",
+        "residual": f"const {_RESULT}*",
+        "y": f"{_RESULT}*",
+    },
+    "conv_weight": {"x": _X, "grad": _X, "weight": "{type}*"},
+    "conv_bias": {"from": _X, "to": "{type}*"},
+    "im2col": {"from": _X, "to": "{type}*"},
+    "col2im": {"from": _X, "to": "{type}*"},
+    "pool": {"x": _X, "y": "{type}*", "indices": "pyconv::int64*"},
+    "pool_grad": {
+        "grad": _X,
+        "indices": "const pyconv::int64* __restrict__",
+        "x": _X,
+        "y": _X,
+        "dx": "{type}*",
+    },
 }
 
 
@@ -138,6 +109,39 @@ def _append(path: Path, root: Path, seen: set[Path], parts: list[str]) -> None:
         parts.append(f'#line {number + 1} "{shown}"\n')
 
 
-def entry(operation: str, name: str, call: str, element: str, weight: str) -> str:
-    """Write the entry point of one kernel of an operation, with its C++ types."""
-    return _ENTRIES[operation].format(name=name, call=call, type=element, weight=weight)
+def entry(
+    operation: str,
+    name: str,
+    call: str,
+    types: tuple[str, str],
+    arguments: tuple[str, ...] = (),
+) -> str:
+    """Write the entry point of one launch of an operation's kernel.
+
+    Parameters
+    ----------
+    operation : str
+        A key of `PARAMETERS`.
+    name : str
+        Of the entry point.
+    call : str
+        The device function, its template arguments fixed.
+    types : (str, str)
+        C++ types of an element and of a weight.
+    arguments : tuple of str, optional
+        The arrays it takes; by default all of the operation's. What is none of them is
+        workspace, a ``void*``.
+    """
+    declared = PARAMETERS[operation]
+    chosen = arguments or tuple(declared)
+    problem = "PoolProblem" if operation.startswith("pool") else "ConvProblem"
+    element, weight = types
+    lines = [f"    const __grid_constant__ pyconv::{problem} problem"]
+    for argument in chosen:
+        kind = declared.get(argument, "void*").format(type=element, weight=weight)
+        lines.append(f"    {kind} {argument}")
+    return (
+        f'\nextern "C" __global__ void {name}(\n'
+        + ",\n".join(lines)
+        + f") {{\n    {call}({', '.join(('problem', *chosen))});\n}}\n"
+    )

@@ -29,6 +29,9 @@ extern Place place;
 void barrier();
 int barrier_or(int value);
 
+// The shared memory that comes with a launch.
+void* dynamic_shared();
+
 // A load of several elements at once.
 void load(void* to, const void* from, unsigned long bytes);
 
@@ -39,6 +42,7 @@ void load(void* to, const void* from, unsigned long bytes);
 #define __host__
 #define __grid_constant__
 #define __shared__ static thread_local
+#define __constant__
 #define __syncthreads() emulation::barrier()
 #define __syncthreads_or(value) emulation::barrier_or(value)
 #define threadIdx (emulation::place.thread)

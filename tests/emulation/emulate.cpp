@@ -9,7 +9,6 @@
 // It proves index arithmetic and barriers, not memory ordering inside a barrier
 // interval and not speed.
 #include "address_log.hpp"
-#include "core/problem.hpp"
 #include "cuda_on_host.hpp"
 
 #include <dlfcn.h>
@@ -56,6 +55,8 @@ int vote = 0;      // of the threads that have come to the barrier
 int last_vote = 0; // of all of them, at the last one
 bool in_step = false;
 AddressLog address_log;
+// The most a block of any architecture has.
+alignas(1024) unsigned char dynamic_memory[227 * 1024];
 
 void yield() {
     swapcontext(&running->context, &scheduler);
@@ -187,16 +188,24 @@ void run_in_step(std::vector<Fiber>& fibers, std::mt19937& random) {
 
 // 0: ran; 1: deadlock.
 int launch(
-    unsigned blocks, unsigned threads, unsigned seed, const std::function<void()>& f) {
+    unsigned blocks,
+    unsigned threads,
+    std::size_t dynamic_bytes,
+    unsigned seed,
+    const std::function<void()>& f) {
     std::vector<Fiber> fibers(threads);
     std::mt19937 random(seed);
     body = &f;
     place.block_extent = Uint3{threads, 1, 1};
     place.grid_extent = Uint3{blocks, 1, 1};
     const Segment shared = shared_memory();
+    if (dynamic_bytes > sizeof dynamic_memory)
+        return 2;
     for (unsigned block = 0; block < blocks; ++block) {
         place.block = Uint3{block, 0, 0};
         std::memset(shared.begin, 0xff, shared.bytes);
+        // What lies past the bytes asked for is no memory of the block.
+        std::memset(dynamic_memory, 0xff, dynamic_bytes);
         for (unsigned i = 0; i < threads; ++i)
             reset(fibers[i], i);
         Interval interval = Interval::NEXT;
@@ -212,6 +221,10 @@ int launch(
 }
 
 } // namespace
+
+void* dynamic_shared() {
+    return dynamic_memory;
+}
 
 void barrier() {
     running->state = State::WAITING;
@@ -292,8 +305,8 @@ extern "C" void __sanitizer_cov_trace_pc() {
 
 // ---- the library's functions --------------------------------------------------------
 
-// Logs what the next launches touch of some arrays, and of shared memory after them;
-// of no array: logs no more.
+// Logs what the next launches touch of some arrays, and after them of shared memory,
+// that of the code and that of the launch; of no array: logs no more.
 extern "C" void
 emulate_watch(const void* const* begins, const long long* bytes, int arrays) {
     emulation::address_log.clear();
@@ -308,84 +321,25 @@ emulate_watch(const void* const* begins, const long long* bytes, int arrays) {
     const emulation::Segment shared = emulation::shared_memory();
     const auto begin = reinterpret_cast<std::uintptr_t>(shared.begin);
     emulation::address_log.watch(begin, begin + shared.bytes);
+    const auto dynamic = reinterpret_cast<std::uintptr_t>(emulation::dynamic_memory);
+    emulation::address_log.watch(dynamic, dynamic + sizeof emulation::dynamic_memory);
 }
 
 extern "C" void emulate_traffic(int region, emulation::Traffic* traffic) {
     *traffic = emulation::address_log.traffic(region);
 }
 
-using ConvEntry = void (*)(
-    pyconv::ConvProblem, const void*, const void*, const void*, const void*, void*);
-using WeightEntry = void (*)(pyconv::ConvProblem, const void*, const void*, void*);
-using UnaryEntry = void (*)(pyconv::ConvProblem, const void*, void*);
-using PoolEntry = void (*)(pyconv::PoolProblem, const void*, void*, void*);
+using Entry = void (*)(const void* problem, void* const* pointers);
 
-extern "C" int emulate_conv(
-    ConvEntry entry,
+// 0: ran; 1: deadlock.
+extern "C" int emulate(
+    Entry entry,
     unsigned blocks,
     unsigned threads,
+    unsigned long dynamic_bytes,
     unsigned seed,
-    const pyconv::ConvProblem* problem,
-    const void* x,
-    const void* weight,
-    const void* bias,
-    const void* residual,
-    void* y) {
+    const void* problem,
+    void* const* pointers) {
     return emulation::launch(
-        blocks, threads, seed, [=] { entry(*problem, x, weight, bias, residual, y); });
-}
-
-extern "C" int emulate_conv_weight(
-    WeightEntry entry,
-    unsigned blocks,
-    unsigned threads,
-    unsigned seed,
-    const pyconv::ConvProblem* problem,
-    const void* x,
-    const void* grad,
-    void* weight) {
-    return emulation::launch(
-        blocks, threads, seed, [=] { entry(*problem, x, grad, weight); });
-}
-
-extern "C" int emulate_unary(
-    UnaryEntry entry,
-    unsigned blocks,
-    unsigned threads,
-    unsigned seed,
-    const pyconv::ConvProblem* problem,
-    const void* from,
-    void* to) {
-    return emulation::launch(blocks, threads, seed, [=] { entry(*problem, from, to); });
-}
-
-using PoolGradEntry = void (*)(
-    pyconv::PoolProblem, const void*, const void*, const void*, const void*, void*);
-
-extern "C" int emulate_pool_grad(
-    PoolGradEntry entry,
-    unsigned blocks,
-    unsigned threads,
-    unsigned seed,
-    const pyconv::PoolProblem* problem,
-    const void* grad,
-    const void* indices,
-    const void* x,
-    const void* y,
-    void* dx) {
-    return emulation::launch(
-        blocks, threads, seed, [=] { entry(*problem, grad, indices, x, y, dx); });
-}
-
-extern "C" int emulate_pool(
-    PoolEntry entry,
-    unsigned blocks,
-    unsigned threads,
-    unsigned seed,
-    const pyconv::PoolProblem* problem,
-    const void* x,
-    void* y,
-    void* indices) {
-    return emulation::launch(
-        blocks, threads, seed, [=] { entry(*problem, x, y, indices); });
+        blocks, threads, dynamic_bytes, seed, [=] { entry(problem, pointers); });
 }

@@ -16,8 +16,9 @@ from typing import Any
 import numpy as np
 
 from pyconv.cuda import source
-from pyconv.cuda.kernel import element_type, weight_type
-from pyconv.cuda.launch import CudaPlan
+from pyconv.cuda.kernel import Constant, Launch, element_type, weight_type
+from pyconv.cuda.launch import CudaPlan, names_of
+from pyconv.problem import PoolProblem
 from tests.emulation.elements import byte_bounds
 
 HERE = Path(__file__).resolve().parent
@@ -30,6 +31,19 @@ HOOKS = (
     "-fno-reorder-blocks",
     "-finline-small-functions",
 )
+NOTHING = 0xFF  # a byte of a NaN
+GUARD = 2048  # bytes on each side of a workspace
+LINE = 128
+# A pointer to whatever the parameter it is given to points to.
+ANY_POINTER = """
+struct Any {
+    void* pointer;
+    template <class T>
+    operator T*() const {
+        return static_cast<T*>(pointer);
+    }
+};
+"""
 
 
 def compiler() -> str | None:
@@ -37,27 +51,45 @@ def compiler() -> str | None:
     return shutil.which("g++")
 
 
-def entry_name(plan: CudaPlan) -> str:
-    """Name an entry point after what decides its text."""
-    call = f"{plan.launch.call}_{element_type(plan.problem)}"
+def launch_name(plan: CudaPlan, launch: Launch) -> str:
+    """Name a launch's entry point after what decides its text."""
+    call = f"{launch.call}_{element_type(plan.problem)}"
     return "e" + "".join(c if c.isalnum() else "_" for c in call)
+
+
+def entry_name(plan: CudaPlan) -> str:
+    """Name the entry point of the launch that makes a plan's result."""
+    return launch_name(plan, plan.launch)
+
+
+def _entry(plan: CudaPlan, launch: Launch) -> str:
+    """Write a launch's entry point, and a way to it from an array of pointers."""
+    name = launch_name(plan, launch)
+    types = (element_type(plan.problem), weight_type(plan.problem))
+    text = source.entry(
+        plan.kernel.operation, name, launch.call, types, launch.arguments
+    )
+    passed = ", ".join(
+        f"Any{{pointers[{i}]}}" for i, _ in enumerate(names_of(plan, launch))
+    )
+    struct = "PoolProblem" if isinstance(plan.problem, PoolProblem) else "ConvProblem"
+    return text + (
+        f'extern "C" void {name}_from(const void* problem, void* const* pointers) {{'
+        f"\n    {name}(*static_cast<const pyconv::"
+        f"{struct}*>(problem), {passed});\n}}\n"
+    )
 
 
 def kernel_text(plans: Iterable[CudaPlan]) -> str:
     """Flatten the plans' files together, with one entry point for each instance."""
     listed = list(plans)
     files = tuple(dict.fromkeys(plan.kernel.file for plan in listed))
-    entries: dict[str, str] = {}
-    for plan in listed:
-        name = entry_name(plan)
-        entries[name] = source.entry(
-            plan.kernel.operation,
-            name,
-            plan.launch.call,
-            element_type(plan.problem),
-            weight_type(plan.problem),
-        )
-    return source.flatten(files) + "".join(entries.values())
+    entries = {
+        launch_name(plan, launch): _entry(plan, launch)
+        for plan in listed
+        for launch in plan.launches
+    }
+    return source.flatten(files) + ANY_POINTER + "".join(entries.values())
 
 
 def _compile(*arguments: str) -> None:
@@ -105,9 +137,9 @@ def build(
     return ctypes.CDLL(str(library))
 
 
-def _pointer(array: np.ndarray[Any, Any] | None) -> ctypes.c_void_p:
+def _address(array: np.ndarray[Any, Any] | None, first_byte: int) -> int | None:
     """Give the address of an array's first logical element; null for None."""
-    return ctypes.c_void_p(None if array is None else array.ctypes.data)
+    return None if array is None else array.ctypes.data + first_byte
 
 
 def run(
@@ -121,22 +153,70 @@ def run(
     Raises
     ------
     RuntimeError
-        If a barrier is reached by a part of a block only.
+        If a barrier is reached by a part of a block only, or something is written
+        outside the plan's workspace.
     """
-    entry = ctypes.cast(getattr(library, entry_name(plan)), ctypes.c_void_p)
-    record = np.ascontiguousarray(plan.record)
-    named = f"emulate_{plan.kernel.operation}"
-    launch = getattr(library, named if hasattr(library, named) else "emulate_unary")
-    status = launch(
-        entry,
-        ctypes.c_uint(plan.launch.blocks),
-        ctypes.c_uint(plan.launch.threads),
-        ctypes.c_uint(seed),
-        ctypes.c_void_p(record.ctypes.data),
-        *(_pointer(array) for array in arrays),
-    )
-    if status:
-        raise RuntimeError(f"deadlock: a barrier in {plan!r} is not reached by all")
+    buffers = workspace(plan)
+    _run(library, plan, (*arrays, *buffers.values()), tuple(buffers), seed)
+    for name, buffer in buffers.items():
+        around = buffer.base
+        start = buffer.ctypes.data - around.ctypes.data
+        ends = np.concatenate((around[:start], around[start + buffer.size :]))
+        if (ends != NOTHING).any():
+            raise RuntimeError(f"{plan!r} wrote outside its workspace {name!r}")
+
+
+def workspace(plan: CudaPlan) -> dict[str, np.ndarray[Any, Any]]:
+    """Make the arrays that a plan's launches share, NaN in them and around them."""
+    return {name: _buffer(size) for name, size in plan.workspace.items()}
+
+
+def _buffer(size: int) -> np.ndarray[Any, Any]:
+    """Make bytes that begin where a line does, as allocators' do."""
+    around = np.full(size + 2 * GUARD + LINE, NOTHING, np.uint8)
+    start = GUARD + -(around.ctypes.data + GUARD) % LINE
+    return around[start : start + size]
+
+
+def _run(
+    library: ctypes.CDLL,
+    plan: CudaPlan,
+    arrays: tuple[np.ndarray[Any, Any] | None, ...],
+    buffers: tuple[str, ...],
+    seed: int,
+) -> None:
+    """Run a plan's launches one after the other."""
+    names = (*source.PARAMETERS[plan.kernel.operation], *buffers)
+    named = dict(zip(names, arrays, strict=True))
+    for launch, packed in zip(plan.launches, plan.records, strict=True):
+        first = dict(launch.first_bytes)
+        chosen = names_of(plan, launch)
+        pointers = (ctypes.c_void_p * len(chosen))(
+            *(_address(named[name], first.get(name, 0)) for name in chosen)
+        )
+        if launch.constant is not None:
+            _fill(library, launch.constant, named[launch.constant.array])
+        entry = getattr(library, f"{launch_name(plan, launch)}_from")
+        record = np.ascontiguousarray(packed)
+        status = library.emulate(
+            ctypes.cast(entry, ctypes.c_void_p),
+            ctypes.c_uint(launch.blocks),
+            ctypes.c_uint(launch.threads),
+            ctypes.c_ulong(launch.shared_bytes if launch.is_dynamic else 0),
+            ctypes.c_uint(seed),
+            ctypes.c_void_p(record.ctypes.data),
+            pointers,
+        )
+        if status:
+            raise RuntimeError(f"deadlock: a barrier in {plan!r} is not reached by all")
+
+
+def _fill(
+    library: ctypes.CDLL, constant: Constant, array: np.ndarray[Any, Any] | None
+) -> None:
+    """Copy a part of an array to the library's constant memory."""
+    target = ctypes.addressof(ctypes.c_char.in_dll(library, constant.symbol))
+    ctypes.memmove(target, _address(array, constant.first_byte), constant.byte_count)
 
 
 class Traffic(ctypes.Structure):
@@ -164,17 +244,24 @@ def traffic(
     Returns
     -------
     list of Traffic
-        One for each array, in order, and one for shared memory.
+        One for each array, in order, the plan's own after those of the operation, and
+        one for shared memory.
     """
+    buffers = workspace(plan)
+    arrays = (*arrays, *buffers.values())
     bounds = [byte_bounds(a) for a in arrays]
     begins = (ctypes.c_void_p * len(arrays))(*(low for low, _ in bounds))
     sizes = (ctypes.c_longlong * len(arrays))(*(high - low for low, high in bounds))
     library.emulate_watch(begins, sizes, len(arrays))
     try:
-        run(library, plan, *arrays)
-        found = [Traffic() for _ in range(len(arrays) + 1)]
+        _run(library, plan, arrays, tuple(buffers), seed=1)
+        found = [Traffic() for _ in range(len(arrays) + 2)]
         for region, one in enumerate(found):
             library.emulate_traffic(region, ctypes.byref(one))
+        dynamic = found.pop()
+        for field, _ in Traffic._fields_:
+            both = getattr(found[-1], field) + getattr(dynamic, field)
+            setattr(found[-1], field, both)
     finally:
         library.emulate_watch(None, None, 0)
     return found
