@@ -253,5 +253,25 @@ def test_a_partial_barrier_is_a_deadlock(tmp_path: Path) -> None:
         "__syncthreads();", "if (threadIdx.x != 0) __syncthreads();"
     )
     library = emulator.build([plan], tmp_path, 32, text)
-    with pytest.raises(RuntimeError, match="deadlock"):
+    file = r"cuda/conv/04_shared_halo\.cuh"
+    where = (
+        rf"deadlock: block 0: 63 threads wait at {file}:\d+; 1 threads wait at {file}"
+    )
+    with pytest.raises(RuntimeError, match=where):
+        emulator.run(library, plan, *conv_arrays(case))
+
+
+def test_a_vector_that_is_not_aligned_is_noticed(tmp_path: Path) -> None:
+    """On a GPU it would be the end of the context."""
+    kernel = implicit_gemm.IMPLICIT_GEMM
+    case = ConvCase("misaligned", (1, 4, 4), (1, 2, 2))
+    plan = conv_plan(kernel, case)
+    assert plan is not None
+    text = emulator.kernel_text([plan])
+    assert text.count("load_vector(\n                x + k") == 1
+    text = text.replace(
+        "load_vector(\n                x + k", "load_vector(\n 1 + x + k"
+    )
+    library = emulator.build([plan], tmp_path, 32, text)
+    with pytest.raises(RuntimeError, match="vector of 16 bytes is not aligned"):
         emulator.run(library, plan, *conv_arrays(case))

@@ -14,85 +14,18 @@ import pytest
 
 from pyconv.cuda import KERNELS
 from pyconv.cuda.kernel import Kernel
-from pyconv.cuda.launch import CudaPlan
 from tests.emulation import emulator
-from tests.emulation.cases import (
-    CONV_PAIRS,
-    POOL_PAIRS,
-    conv_arrays,
-    conv_plan,
-    pool_arrays,
-    pool_plan,
-)
-from tests.emulation.columns_cases import COLUMNS_PAIRS, columns_arrays, columns_plan
-from tests.emulation.elements import Array, aligned
-from tests.emulation.gradient_cases import (
-    BIAS_PAIRS,
-    POOL_GRAD_PAIRS,
-    WEIGHT_PAIRS,
-    bias_arrays,
-    bias_plan,
-    pool_grad_arrays,
-    pool_grad_plan,
-    weight_arrays,
-    weight_plan,
-)
-from tests.emulation.problems import ConvCase, PoolCase
+from tests.emulation.cases import conv_arrays, conv_plan
+from tests.emulation.chosen import runs
+from tests.emulation.elements import aligned
+from tests.emulation.problems import ConvCase
 
 pytestmark = pytest.mark.skipif(
     emulator.compiler() is None, reason="the emulator needs g++"
 )
 
 SECTOR = 32
-# Each brings something a count must get right.
-CHOSEN = (
-    "even_kernel_same",
-    "strided",
-    "dilated",
-    "grouped",
-    "three_dimensions",
-    "replicate",
-    "channels_last",
-    "float16_first",
-    "uint8_and_int8",
-    "padded",
-    "adaptive",
-    "norm_of_three",
-    "bfloat16_padded",
-)
-
-
-def _pool(case: PoolCase) -> tuple[Array | None, ...]:
-    """Arrays of a pooling, indices only of maxima."""
-    x, y, indices = pool_arrays(case)
-    return x, y, indices if case.kind == 0 else None
-
-
-def _pool_grad(case: PoolCase) -> tuple[Array | None, ...]:
-    """Arrays of a pooling's gradient, of which a kernel may take a part."""
-    grad, indices, x, y, dx = pool_grad_arrays(case)
-    return (grad, indices if case.kind == 0 else None, x, y, dx)
-
-
-def _runs() -> list[tuple[CudaPlan, Any, Any]]:
-    """Give a plan, its arrays' maker and the case, for each kernel and chosen case."""
-    tables: tuple[tuple[Any, Any, Any], ...] = (
-        (CONV_PAIRS, conv_plan, lambda _, case: conv_arrays(case)),
-        (WEIGHT_PAIRS, weight_plan, lambda _, case: weight_arrays(case)),
-        (BIAS_PAIRS, bias_plan, lambda _, case: bias_arrays(case)),
-        (POOL_PAIRS, pool_plan, lambda _, case: _pool(case)),
-        (POOL_GRAD_PAIRS, pool_grad_plan, lambda _, case: _pool_grad(case)),
-        (COLUMNS_PAIRS, columns_plan, columns_arrays),
-    )
-    return [
-        (plan_of(kernel, case), (arrays_of, kernel), case)
-        for pairs, plan_of, arrays_of in tables
-        for kernel, case in pairs
-        if case.name in CHOSEN
-    ]
-
-
-RUNS = _runs()
+RUNS = runs()
 
 
 @pytest.fixture(scope="module")
@@ -102,17 +35,10 @@ def library(tmp_path_factory: Any) -> Any:
     return emulator.build([plan for plan, _, _ in RUNS], directory, 32, logged=True)
 
 
-def _id(run: tuple[CudaPlan, Any, Any]) -> str:
-    """Name a run."""
-    plan, _, case = run
-    return f"{plan.kernel.operation}-{plan.kernel.name}-{case.name}"
-
-
-@pytest.mark.parametrize("run", RUNS, ids=_id)
+@pytest.mark.parametrize("run", RUNS, ids=lambda run: run[2])
 def test_global_bytes_are_the_models(library: Any, run: Any) -> None:
-    plan, (arrays_of, kernel), case = run
-    arrays = arrays_of(kernel, case)
-    *found, _ = emulator.traffic(library, plan, *map(aligned, arrays))
+    plan, arrays, _ = run
+    *found, _ = emulator.traffic(library, plan, *map(aligned, arrays()))
     movement = plan.kernel.movement(plan.problem)
     assert sum(one.bytes for one in found) == movement.global_bytes
     # Once for the launch, all of it is compulsory, in whole sectors.

@@ -26,13 +26,19 @@ struct Place {
 
 extern Place place;
 
-void barrier();
-int barrier_or(int value);
+// Where in the device code a thread stands.
+struct Site {
+    const char* file;
+    int line;
+};
+
+void barrier(Site site);
+int barrier_or(int value, Site site);
 
 // The shared memory that comes with a launch.
 void* dynamic_shared();
 
-// A load of several elements at once.
+// A load of several elements at once, from a multiple of their size.
 void load(void* to, const void* from, unsigned long bytes);
 
 } // namespace emulation
@@ -43,8 +49,9 @@ void load(void* to, const void* from, unsigned long bytes);
 #define __grid_constant__
 #define __shared__ static thread_local
 #define __constant__
-#define __syncthreads() emulation::barrier()
-#define __syncthreads_or(value) emulation::barrier_or(value)
+#define PYCONV_HERE (emulation::Site{__FILE__, __LINE__})
+#define __syncthreads() emulation::barrier(PYCONV_HERE)
+#define __syncthreads_or(value) emulation::barrier_or(value, PYCONV_HERE)
 #define threadIdx (emulation::place.thread)
 #define blockIdx (emulation::place.block)
 #define blockDim (emulation::place.block_extent)

@@ -3,13 +3,18 @@
 // Blocks run one after another. Inside a block the threads are resumed in a new random
 // order after each barrier, so a missing barrier shows. Shared memory is thread-local
 // storage of this library, filled with NaN before every block, so a word that was never
-// stored shows. A barrier that only part of a block reaches is reported as a deadlock.
+// stored shows. A barrier that only part of a block reaches, or another part elsewhere,
+// ends the launch with a report, and so does a vector that is not aligned.
 // With the address log on, warps run in step instead (address_log.hpp).
 //
 // It proves index arithmetic and barriers, not memory ordering inside a barrier
 // interval and not speed.
 #include "address_log.hpp"
 #include "cuda_on_host.hpp"
+
+#ifdef __SANITIZE_ADDRESS__
+#include <sanitizer/asan_interface.h>
+#endif
 
 #include <dlfcn.h>
 #include <link.h>
@@ -20,7 +25,9 @@
 #include <cstdint>
 #include <cstring>
 #include <functional>
+#include <map>
 #include <random>
+#include <string>
 #include <utility>
 #include <vector>
 
@@ -41,6 +48,7 @@ struct Fiber {
     ucontext_t context;
     Uint3 index;
     State state = State::READY;
+    Site waits_at{nullptr, 0};
     std::vector<unsigned char> stack;
     // For warps in step: where it stands, and what it touched since its last step.
     int depth = 0;
@@ -54,6 +62,7 @@ const std::function<void()>* body = nullptr;
 int vote = 0;      // of the threads that have come to the barrier
 int last_vote = 0; // of all of them, at the last one
 bool in_step = false;
+std::string report; // what ended the launch, if it did not end well
 AddressLog address_log;
 // The most a block of any architecture has.
 alignas(1024) unsigned char dynamic_memory[227 * 1024];
@@ -76,7 +85,7 @@ void fiber_main() {
 }
 
 void reset(Fiber& fiber, unsigned number) {
-    constexpr std::size_t STACK_BYTES = 64 * 1024;
+    constexpr std::size_t STACK_BYTES = 256 * 1024; // sanitizers widen frames
     if (fiber.stack.empty())
         fiber.stack.resize(STACK_BYTES);
     fiber.index = Uint3{number, 0, 0};
@@ -121,21 +130,43 @@ Segment shared_memory() {
     return found.second;
 }
 
-// Ends a barrier interval: whether the block is done, at a deadlock, or goes on.
-enum class Interval { DONE, DEADLOCK, NEXT };
+std::string text_of(Site site) {
+    return std::string(site.file) + ":" + std::to_string(site.line);
+}
 
-Interval end_interval(std::vector<Fiber>& fibers) {
+// Says how many threads wait where; those that wait nowhere have returned.
+std::string whereabouts(const std::vector<Fiber>& fibers) {
+    std::map<std::string, std::size_t> waiting;
+    for (const Fiber& fiber : fibers)
+        ++waiting
+            [fiber.state == State::DONE ? "have returned"
+                                        : "wait at " + text_of(fiber.waits_at)];
+    std::string text = "block " + std::to_string(place.block.x) + ":";
+    for (const auto& [where, threads] : waiting)
+        text += " " + std::to_string(threads) + " threads " + where + ";";
+    text.pop_back();
+    return text;
+}
+
+// Ends a barrier interval; false if the block is done, or cannot go on and says so.
+bool end_interval(std::vector<Fiber>& fibers) {
     std::size_t done = 0;
     for (const Fiber& fiber : fibers)
         done += fiber.state == State::DONE;
     if (done == fibers.size())
-        return Interval::DONE;
-    if (done != 0)
-        return Interval::DEADLOCK;
+        return false;
+    const auto elsewhere = [&](const Fiber& fiber) {
+        return fiber.waits_at.line != fibers[0].waits_at.line ||
+               std::strcmp(fiber.waits_at.file, fibers[0].waits_at.file) != 0;
+    };
+    if (done != 0 || std::any_of(fibers.begin(), fibers.end(), elsewhere)) {
+        report = "deadlock: " + whereabouts(fibers);
+        return false;
+    }
     last_vote = std::exchange(vote, 0);
     for (Fiber& fiber : fibers)
         fiber.state = State::READY;
-    return Interval::NEXT;
+    return true;
 }
 
 // Runs every thread to its next barrier, in a random order.
@@ -186,8 +217,16 @@ void run_in_step(std::vector<Fiber>& fibers, std::mt19937& random) {
             continue;
 }
 
-// 0: ran; 1: deadlock.
-int launch(
+// What lies past the bytes asked for is no memory of the block.
+void forbid_past([[maybe_unused]] std::size_t dynamic_bytes) {
+#ifdef __SANITIZE_ADDRESS__
+    ASAN_UNPOISON_MEMORY_REGION(dynamic_memory, sizeof dynamic_memory);
+    ASAN_POISON_MEMORY_REGION(
+        dynamic_memory + dynamic_bytes, sizeof dynamic_memory - dynamic_bytes);
+#endif
+}
+
+void launch(
     unsigned blocks,
     unsigned threads,
     std::size_t dynamic_bytes,
@@ -199,25 +238,22 @@ int launch(
     place.block_extent = Uint3{threads, 1, 1};
     place.grid_extent = Uint3{blocks, 1, 1};
     const Segment shared = shared_memory();
+    report.clear();
     if (dynamic_bytes > sizeof dynamic_memory)
-        return 2;
-    for (unsigned block = 0; block < blocks; ++block) {
+        report = "no block has as much shared memory";
+    else
+        forbid_past(dynamic_bytes);
+    for (unsigned block = 0; block < blocks && report.empty(); ++block) {
         place.block = Uint3{block, 0, 0};
         std::memset(shared.begin, 0xff, shared.bytes);
-        // What lies past the bytes asked for is no memory of the block.
         std::memset(dynamic_memory, 0xff, dynamic_bytes);
         for (unsigned i = 0; i < threads; ++i)
             reset(fibers[i], i);
-        Interval interval = Interval::NEXT;
-        while (interval == Interval::NEXT) {
+        do
             (in_step ? run_in_step : run_apart)(fibers, random);
-            interval = end_interval(fibers);
-        }
-        if (interval == Interval::DEADLOCK)
-            return 1;
+        while (report.empty() && end_interval(fibers));
         address_log.end_block();
     }
-    return 0;
 }
 
 } // namespace
@@ -226,14 +262,15 @@ void* dynamic_shared() {
     return dynamic_memory;
 }
 
-void barrier() {
+void barrier(Site site) {
     running->state = State::WAITING;
+    running->waits_at = site;
     yield();
 }
 
-int barrier_or(int value) {
+int barrier_or(int value, Site site) {
     vote |= value;
-    barrier();
+    barrier(site);
     return last_vote;
 }
 
@@ -254,6 +291,8 @@ void enter_block(const void* code) {
 
 void load(void* to, const void* from, unsigned long bytes) {
     touch(from, static_cast<unsigned>(bytes), false, __builtin_return_address(0));
+    if (reinterpret_cast<std::uintptr_t>(from) % bytes != 0)
+        report = "a vector of " + std::to_string(bytes) + " bytes is not aligned";
     std::memcpy(to, from, bytes);
 }
 
@@ -331,8 +370,8 @@ extern "C" void emulate_traffic(int region, emulation::Traffic* traffic) {
 
 using Entry = void (*)(const void* problem, void* const* pointers);
 
-// 0: ran; 1: deadlock.
-extern "C" int emulate(
+// Runs a launch; returns what went wrong, or null.
+extern "C" const char* emulate(
     Entry entry,
     unsigned blocks,
     unsigned threads,
@@ -340,6 +379,7 @@ extern "C" int emulate(
     unsigned seed,
     const void* problem,
     void* const* pointers) {
-    return emulation::launch(
+    emulation::launch(
         blocks, threads, dynamic_bytes, seed, [=] { entry(problem, pointers); });
+    return emulation::report.empty() ? nullptr : emulation::report.c_str();
 }

@@ -31,6 +31,13 @@ HOOKS = (
     "-fno-reorder-blocks",
     "-finline-small-functions",
 )
+# A fault ends the process, and names a line of the device code.
+SANITIZERS = (
+    "-fsanitize=address,undefined",
+    "-fno-sanitize-recover=all",
+    "-fno-omit-frame-pointer",
+    "-g1",
+)
 NOTHING = 0xFF  # a byte of a NaN
 GUARD = 2048  # bytes on each side of a workspace
 LINE = 128
@@ -106,16 +113,19 @@ def build(
     index_bits: int,
     text: str | None = None,
     logged: bool = False,
+    sanitized: bool = False,
 ) -> ctypes.CDLL:
     """Compile the plans' kernels for the host and load the library.
 
-    With `logged` they call the address log at every access, for `traffic`.
+    With `logged` they call the address log at every access, for `traffic`; what is
+    `sanitized` is checked at every access, and needs a process started for it.
     """
+    hooks = HOOKS if logged else SANITIZERS if sanitized else ()
     kernels = directory / f"kernels_{index_bits}.inc"
     kernels.write_text(text or kernel_text(plans), encoding="ascii")
     compiled = directory / f"kernels_{index_bits}.o"
     _compile(
-        *(HOOKS if logged else ()),
+        *hooks,
         f"-DPYCONV_INDEX_BITS={index_bits}",
         f'-DPYCONV_KERNELS="{kernels}"',
         "-c",
@@ -125,7 +135,7 @@ def build(
     )
     library = directory / f"libemulated_{index_bits}.so"
     _compile(
-        f"-I{source.device_directory()}",
+        *(SANITIZERS if sanitized else ()),
         "-shared",
         str(HERE / "emulate.cpp"),
         str(HERE / "address_log.cpp"),
@@ -134,7 +144,9 @@ def build(
         str(library),
         "-ldl",
     )
-    return ctypes.CDLL(str(library))
+    loaded = ctypes.CDLL(str(library))
+    loaded.emulate.restype = ctypes.c_char_p
+    return loaded
 
 
 def _address(array: np.ndarray[Any, Any] | None, first_byte: int) -> int | None:
@@ -153,8 +165,8 @@ def run(
     Raises
     ------
     RuntimeError
-        If a barrier is reached by a part of a block only, or something is written
-        outside the plan's workspace.
+        If a barrier is reached by a part of a block only, a vector is not aligned, or
+        something is written outside the plan's workspace.
     """
     buffers = workspace(plan)
     _run(library, plan, (*arrays, *buffers.values()), tuple(buffers), seed)
@@ -198,7 +210,7 @@ def _run(
             _fill(library, launch.constant, named[launch.constant.array])
         entry = getattr(library, f"{launch_name(plan, launch)}_from")
         record = np.ascontiguousarray(packed)
-        status = library.emulate(
+        trouble = library.emulate(
             ctypes.cast(entry, ctypes.c_void_p),
             ctypes.c_uint(launch.blocks),
             ctypes.c_uint(launch.threads),
@@ -207,8 +219,8 @@ def _run(
             ctypes.c_void_p(record.ctypes.data),
             pointers,
         )
-        if status:
-            raise RuntimeError(f"deadlock: a barrier in {plan!r} is not reached by all")
+        if trouble:
+            raise RuntimeError(f"{plan!r}: {trouble.decode()}")
 
 
 def _fill(
