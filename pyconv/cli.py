@@ -1,18 +1,22 @@
-"""The command line: python -m pyconv info | explain."""
+"""The command line: python -m pyconv info | explain | warmup."""
 
 from __future__ import annotations
 
 import argparse
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from inspect import signature
 from typing import Any
 
 import numpy as np
 
 import pyconv as pc
+from pyconv.backends import CudaBackend
+from pyconv.cuda.warmup import architecture_of, warm
+from pyconv.planning import choose
 from pyconv.problem import DTYPES
+from pyconv.protocols import Problem
 from pyconv.readers import NAMES, READERS
 
 __all__ = ["main"]
@@ -58,21 +62,40 @@ def _parser() -> argparse.ArgumentParser:
     explain.add_argument(
         "operation", choices=tuple(NAMES), metavar="operation", help=", ".join(NAMES)
     )
-    explain.add_argument("--input", type=_integers, required=True, help="8,64,56,56")
-    explain.add_argument("--weight", type=_integers, help="64,64,3,3")
-    explain.add_argument("--kernel-size", type=_one_or_all, help="3, or 3,5")
-    explain.add_argument("--output-size", type=_one_or_all, help="of adaptive pooling")
-    explain.add_argument("--norm-type", type=float, help="of lp_pool: 1, 2")
-    explain.add_argument("--stride", type=_one_or_all)
-    explain.add_argument("--padding", type=_padding, help="1, 1,2 or same")
-    explain.add_argument("--output-padding", type=_one_or_all, help="conv_transpose's")
-    explain.add_argument("--dilation", type=_one_or_all)
-    explain.add_argument("--groups", type=int)
-    explain.add_argument("--dtype", choices=tuple(DTYPES), default="float32")
-    explain.add_argument("--layout", choices=("NCHW", "NHWC"), default="NCHW")
-    explain.add_argument("--algorithm", default="auto")
+    _add_arguments(explain)
     explain.add_argument("--json", action="store_true", help="print JSON")
+    warmup = commands.add_parser(
+        "warmup", help="compile CUDA kernels before they are asked for; needs no GPU"
+    )
+    warmup.add_argument(
+        "operation",
+        nargs="?",
+        choices=tuple(NAMES),
+        metavar="operation",
+        help="as of explain; without it, some usual convolutions and poolings",
+    )
+    _add_arguments(warmup)
+    warmup.add_argument(
+        "--arch", nargs="+", help="sm_90 sm_120 (default: that of the GPU here)"
+    )
     return parser
+
+
+def _add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add what describes a call: shapes and options."""
+    parser.add_argument("--input", type=_integers, help="8,64,56,56")
+    parser.add_argument("--weight", type=_integers, help="64,64,3,3")
+    parser.add_argument("--kernel-size", type=_one_or_all, help="3, or 3,5")
+    parser.add_argument("--output-size", type=_one_or_all, help="of adaptive pooling")
+    parser.add_argument("--norm-type", type=float, help="of lp_pool: 1, 2")
+    parser.add_argument("--stride", type=_one_or_all)
+    parser.add_argument("--padding", type=_padding, help="1, 1,2 or same")
+    parser.add_argument("--output-padding", type=_one_or_all, help="conv_transpose's")
+    parser.add_argument("--dilation", type=_one_or_all)
+    parser.add_argument("--groups", type=int)
+    parser.add_argument("--dtype", choices=tuple(DTYPES), default="float32")
+    parser.add_argument("--layout", choices=("NCHW", "NHWC"), default="NCHW")
+    parser.add_argument("--algorithm", default="auto")
 
 
 def _dtype(name: str) -> np.dtype[Any]:
@@ -131,6 +154,8 @@ def _taken(name: str, given: dict[str, Any]) -> dict[str, Any]:
 
 
 def _explain(options: argparse.Namespace) -> pc.Explanation:
+    if options.input is None:
+        raise ValueError("--input is needed, such as --input 8,64,56,56")
     name, given = options.operation, _given(options)
     forward = _forward(name)
     known = signature(forward).parameters
@@ -150,6 +175,45 @@ def _explain(options: argparse.Namespace) -> pc.Explanation:
     return pc.explain(NAMES[name], **_taken(name, given))
 
 
+# What is compiled where no call is described: layers of ResNet-50 and MobileNetV2.
+_USUAL = (
+    ("conv2d", (8, 3, 224, 224), "--weight 64,3,7,7 --stride 2 --padding 3"),
+    ("conv2d", (8, 64, 56, 56), "--weight 64,64,3,3 --padding 1"),
+    ("conv2d", (8, 64, 56, 56), "--weight 256,64,1,1"),
+    ("conv2d", (8, 144, 56, 56), "--weight 144,1,3,3 --padding 1 --groups 144"),
+    ("max_pool2d", (8, 64, 112, 112), "--kernel-size 3 --stride 2 --padding 1"),
+    ("avg_pool2d", (8, 256, 56, 56), "--kernel-size 2"),
+)
+
+
+def _usual() -> Iterator[argparse.Namespace]:
+    """Describe the usual calls, in both orders and three types."""
+    for operation, (n, c, h, w), rest in _USUAL:
+        for layout, shape in (("NCHW", (n, c, h, w)), ("NHWC", (n, h, w, c))):
+            size = ",".join(map(str, shape))
+            for dtype in ("float32", "float16", "bfloat16"):
+                words = f"warmup {operation} --input {size} {rest} --layout {layout}"
+                yield _parser().parse_args([*words.split(), "--dtype", dtype])
+
+
+def _problems(told: pc.Explanation) -> list[Problem]:
+    """List what is launched for a call: its problem, or those of its phases."""
+    phases = [part.explanation for part in told.parts if part.what == "phase"]
+    return [one.problem for one in phases] or [told.problem]
+
+
+def _warm_up(options: argparse.Namespace) -> None:
+    """Compile what a call, or each of the usual ones, would launch on a GPU."""
+    architectures = [architecture_of(name) for name in options.arch or [None]]
+    backend = CudaBackend()
+    for call in _usual() if options.operation is None else [options]:
+        asked, call.algorithm = call.algorithm, "auto"  # the CPU has others
+        for problem in _problems(_explain(call)):
+            plan = choose(problem, backend, asked).plan
+            for architecture in architectures:
+                print(warm(plan, architecture), flush=True)
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Run one command; errors are one line on stderr, and exit status 2."""
     options = _parser().parse_args(arguments)
@@ -157,10 +221,12 @@ def main(arguments: list[str] | None = None) -> int:
         if options.command == "info":
             facts = pc.info()
             print(json.dumps(facts, indent=2) if options.json else facts)
+        elif options.command == "warmup":
+            _warm_up(options)
         else:
             explained = _explain(options)
             print(explained.to_json() if options.json else explained)
-    except (TypeError, ValueError, pc.BackendUnavailable) as error:
+    except (TypeError, ValueError, RuntimeError, ImportError) as error:
         print(f"pyconv: {error}", file=sys.stderr)
         return 2
     return 0

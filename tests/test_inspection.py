@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -232,6 +233,20 @@ def test_command_line() -> None:
     assert "explain" in command("--help")
     command("nonsense", code=2)
     command(*call, "64,63,3,3", code=2)
+
+
+def test_warmup(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Kernels of a call, and of a transposed one's phases, lie in the cache then."""
+    pytest.importorskip("cupy", reason="compiling CUDA kernels needs CuPy")
+    monkeypatch.setenv("PYCONV_CACHE_DIR", str(tmp_path))
+    shapes = ("--input", "1,8,9,9", "--weight", "8,4,1,1", "--arch", "sm_90")
+    call = ("warmup", "conv_transpose2d", *shapes, "--algorithm", "naive")
+    assert "conv naive" in command(*call)
+    assert len(list(tmp_path.glob("cubin/*.cubin"))) == 1
+    assert "was there" in command(*call)
+    wrong = command("warmup", "conv2d", *shapes[:4], "--arch", "gfx9", code=2)
+    assert "sm_90" in wrong
+    assert "--input" in command("warmup", "conv2d", "--arch", "sm_90", code=2)
 
 
 # the cache of calls ---------------------------------------------------------------

@@ -24,6 +24,7 @@ __all__ = [
     "CompileError",
     "Loaded",
     "cache_directory",
+    "cached",
     "compile_cubin",
     "cubin_file",
     "cubin_key",
@@ -165,17 +166,27 @@ def _evict(directory: Path) -> None:
         path.unlink(missing_ok=True)
 
 
+def _place(source: str, options: tuple[str, ...]) -> Path:
+    """Say where a text's cubin lies, if it is there."""
+    return cache_directory() / f"{cubin_key(source, options)}.cubin"
+
+
+def cached(source: str, options: tuple[str, ...]) -> Path | None:
+    """Find a text's cubin in the cache; None if it is not there."""
+    path = _place(source, options)
+    return path if path.is_file() else None
+
+
 def cubin_file(source: str, options: tuple[str, ...]) -> Path:
     """Find a text's cubin in the cache, or compile it into the cache."""
-    name = f"{cubin_key(source, options)}.cubin"
-    path = cache_directory() / name
+    path = _place(source, options)
     if path.is_file():
         return path
     cubin, _ = compile_cubin(source, options)
     try:
         _write(path, cubin)
     except OSError:  # a full or read-only disk must not stop the computation
-        path = _private_directory() / name
+        path = _private_directory() / path.name
         _write(path, cubin)
     _evict(path.parent)
     return path
