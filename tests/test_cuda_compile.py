@@ -39,7 +39,16 @@ from tests.emulation.problems import (
 )
 
 COLUMNS = {"im2col": Im2colProblem, "col2im": Col2imProblem}
-ARCHITECTURES = ("sm_75", "sm_80", "sm_86", "sm_90", "sm_100", "sm_120")
+ARCHITECTURES = (
+    "sm_75",
+    "sm_80",
+    "sm_86",
+    "sm_89",
+    "sm_90",
+    "sm_90a",
+    "sm_100",
+    "sm_120",
+)
 
 # One of each way to sum; the emulator runs all types.
 OTHER_TYPES = ("float16", "bfloat16", "int16", "uint64", "complex64", "complex128")

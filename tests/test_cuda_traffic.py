@@ -99,3 +99,13 @@ def test_bank_conflicts_of_shared_halo(
     shared = _logged("shared_halo", case, tmp_path)[-1]
     extra = (shared.passes - shared.least_passes) / shared.requests
     assert (extra > 0.2) == conflicts
+
+
+@pytest.mark.parametrize("memory", ["first", "last"])
+def test_the_implicit_gemm_stores_whole_sectors(memory: str, tmp_path: Path) -> None:
+    """Each sector of y once, without conflicts on the way; x by neighbours too."""
+    case = ConvCase("sectors", (1, 16, 32), (1, 1, 1), n=2, c=16, k=64, memory=memory)
+    x, _, _, _, y, shared = _logged("implicit_gemm", case, tmp_path)
+    assert y.sectors * SECTOR == y.bytes
+    assert x.sectors * SECTOR == x.bytes
+    assert shared.passes - shared.least_passes <= shared.requests // 8

@@ -30,10 +30,14 @@ __all__ = ["IMPLICIT_GEMM", "TILES", "GemmTile"]
 WARP = 32
 BLOCK_K = 8
 VECTOR_BYTES = 16
+INDEX_BYTES = 4  # the wide build's are 8
 # Bytes a pass of shared memory's 32 banks gives.
 PASS_BYTES = 128
 # Sums of a thread: 64 registers, which leaves room for operands and loads in flight.
 MAX_SUM_BYTES = 256
+# Threads that share a multiprocessor where a thread has 128 registers: sums of four
+# bytes fit into as many, wider ones would be spilled.
+THREADS_TOGETHER = 512
 # Part of the arithmetic peak the inner loop reaches; a placeholder between published
 # figures (0.6 ... 0.9) until measured on a device.
 EFFICIENCY = 0.7
@@ -80,10 +84,17 @@ def _blocks(problem: ConvProblem, tile: GemmTile) -> tuple[int, int]:
 
 
 def _shared_bytes(problem: ConvProblem, tile: GemmTile) -> int:
-    """Bytes of the two buffers; `Shared` in 10_implicit_gemm.cuh, a test holds both."""
+    """Bytes of a block; `run` in 10_implicit_gemm.cuh, memory/gemm_tile.cuh, a test holds the two together.
+
+    The operands' two buffers, then a pass of sums in their place; and the rows' offsets.
+    """
     size = sum_bytes(problem)
-    pitches = tile.block_m + tile.block_n + 2 * (VECTOR_BYTES // size)
-    return 2 * BLOCK_K * pitches * size
+    vector = VECTOR_BYTES // size
+    operands = 2 * BLOCK_K * (tile.block_m + tile.block_n + 2 * vector)
+    rows = tile.block_m // tile.thread_m * vector
+    is_last = channels_last(problem.x_pitch)
+    slow, fast = (rows, tile.block_n) if is_last else (tile.block_n, rows)
+    return max(operands, slow * (fast + vector)) * size + INDEX_BYTES * tile.block_m
 
 
 def _passes(problem: ConvProblem, tile: GemmTile) -> int:
@@ -179,7 +190,7 @@ def _launch(problem: ConvProblem) -> Launch:
     arguments = (
         element_type(problem),
         weight_type(problem),
-        f"{space}::Tile<{', '.join(map(str, constants))}>",
+        f"pyconv::GemmTile<{', '.join(map(str, constants))}>",
         f"static_cast<pyconv::PaddingMode>({problem.padding_mode})",
         activation(problem),
         "true" if channels_last(problem.x_pitch) else "false",
@@ -196,6 +207,9 @@ def _launch(problem: ConvProblem) -> Launch:
         blocks=problem.groups * prod(_blocks(problem, tile)),
         threads=tile.threads,
         shared_bytes=_shared_bytes(problem, tile),
+        blocks_together=THREADS_TOGETHER // tile.threads
+        if sum_bytes(problem) == 4
+        else 1,
     )
 
 

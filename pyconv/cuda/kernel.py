@@ -76,10 +76,17 @@ class Launch:
     arguments: tuple[str, ...] = ()
     # Shared memory comes with the launch, not with the code: more than 48 KB must.
     is_dynamic: bool = False
+    # Blocks that are to share a multiprocessor: what registers a thread may have.
+    blocks_together: int = 1
     constant: Constant | None = None
     # Of a part of the problem: that part, and where it begins in each array, in bytes.
     part: Problem | None = None
     first_bytes: tuple[tuple[str, int], ...] = ()
+
+    @property
+    def bounds(self) -> str:
+        """What the compiler is to know of the launch."""
+        return f"__launch_bounds__({self.threads}, {self.blocks_together})"
 
 
 @dataclass(frozen=True, slots=True)

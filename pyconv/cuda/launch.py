@@ -178,19 +178,19 @@ def _text(
     file: str,
     operation: str,
     types: tuple[str, str],
-    entries: tuple[tuple[str, str, tuple[str, ...]], ...],
+    entries: tuple[tuple[str, str, tuple[str, ...], str], ...],
 ) -> str:
     """Flatten a kernel and append its entry points."""
     return source.flatten((file,)) + "".join(
-        source.entry(operation, name, call, types, arguments)
-        for name, call, arguments in entries
+        source.entry(operation, name, call, types, arguments, bounds)
+        for name, call, arguments, bounds in entries
     )
 
 
 def source_of(plan: CudaPlan) -> str:
     """Give the whole text the compiler gets for a plan: one, for all its launches."""
     entries = {
-        (entry_of(plan, launch), launch.call, launch.arguments): None
+        (entry_of(plan, launch), launch.call, launch.arguments, launch.bounds): None
         for launch in plan.launches
     }
     types = (element_type(plan.problem), weight_type(plan.problem))

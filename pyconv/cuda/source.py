@@ -115,6 +115,7 @@ def entry(
     call: str,
     types: tuple[str, str],
     arguments: tuple[str, ...] = (),
+    bounds: str = "",
 ) -> str:
     """Write the entry point of one launch of an operation's kernel.
 
@@ -131,6 +132,8 @@ def entry(
     arguments : tuple of str, optional
         The arrays it takes; by default all of the operation's. What is none of them is
         workspace, a ``void*``.
+    bounds : str, optional
+        ``__launch_bounds__`` of the kernel.
     """
     declared = PARAMETERS[operation]
     chosen = arguments or tuple(declared)
@@ -141,7 +144,7 @@ def entry(
         kind = declared.get(argument, "void*").format(type=element, weight=weight)
         lines.append(f"    {kind} {argument}")
     return (
-        f'\nextern "C" __global__ void {name}(\n'
+        f'\nextern "C" __global__ void {bounds}{" " if bounds else ""}{name}(\n'
         + ",\n".join(lines)
         + f") {{\n    {call}({', '.join(('problem', *chosen))});\n}}\n"
     )

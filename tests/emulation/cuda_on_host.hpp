@@ -38,8 +38,9 @@ int barrier_or(int value, Site site);
 // The shared memory that comes with a launch.
 void* dynamic_shared();
 
-// A load of several elements at once, from a multiple of their size.
+// Several elements at once, from or to a multiple of their size.
 void load(void* to, const void* from, unsigned long bytes);
+void store(void* to, const void* from, unsigned long bytes);
 
 } // namespace emulation
 

@@ -289,10 +289,20 @@ void enter_block(const void* code) {
     }
 }
 
+void check_aligned(const void* address, unsigned long bytes) {
+    if (reinterpret_cast<std::uintptr_t>(address) % bytes != 0)
+        report = "a vector of " + std::to_string(bytes) + " bytes is not aligned";
+}
+
 void load(void* to, const void* from, unsigned long bytes) {
     touch(from, static_cast<unsigned>(bytes), false, __builtin_return_address(0));
-    if (reinterpret_cast<std::uintptr_t>(from) % bytes != 0)
-        report = "a vector of " + std::to_string(bytes) + " bytes is not aligned";
+    check_aligned(from, bytes);
+    std::memcpy(to, from, bytes);
+}
+
+void store(void* to, const void* from, unsigned long bytes) {
+    touch(to, static_cast<unsigned>(bytes), true, __builtin_return_address(0));
+    check_aligned(to, bytes);
     std::memcpy(to, from, bytes);
 }
 

@@ -22,7 +22,8 @@ from pyconv.problem import PoolProblem
 from tests.emulation.elements import byte_bounds
 
 HERE = Path(__file__).resolve().parent
-FLAGS = ("-std=c++17", "-O1", "-fPIC", "-Wno-unknown-pragmas")
+# Not unique: of two libraries with the same kernels each has its own shared memory.
+FLAGS = ("-std=c++17", "-O1", "-fPIC", "-fno-gnu-unique", "-Wno-unknown-pragmas")
 # Calls of ours at every load, store and basic block, whose order in the code is kept. What
 # a call passes by value is not seen, so small functions must be inlined.
 HOOKS = (

@@ -24,40 +24,9 @@
 #include "../direct_sum.cuh"
 #include "../epilogue.cuh"
 #include "../index.cuh"
-#include "../memory/vector.cuh"
+#include "../memory/gemm_tile.cuh"
 
 namespace pyconv::conv_implicit_gemm {
-
-template <int M, int N, int THREAD_M_, int THREAD_N_>
-struct Tile {
-    static constexpr int BLOCK_M = M;
-    static constexpr int BLOCK_N = N;
-    static constexpr int BLOCK_K = 8; // a sector of channels-last float32
-    static constexpr int THREAD_M = THREAD_M_;
-    static constexpr int THREAD_N = THREAD_N_;
-    static constexpr int ALONG_M = M / THREAD_M;
-    static constexpr int ALONG_N = N / THREAD_N;
-    static constexpr int THREADS = ALONG_M * ALONG_N;
-    static constexpr int X_LOADS = M * BLOCK_K / THREADS;
-    static constexpr int W_LOADS = (N * BLOCK_K + THREADS - 1) / THREADS;
-    static_assert(M % THREAD_M == 0 && N % THREAD_N == 0, "whole threads");
-    static_assert(M * BLOCK_K % THREADS == 0, "each thread loads as much of x");
-    static_assert(THREADS % M == 0 || M % THREADS == 0, "a thread keeps its pixels");
-    static_assert(THREADS % BLOCK_K == 0, "a thread keeps its channel");
-    static_assert(THREADS <= 1024, "a block has at most 1024 threads");
-};
-
-// + one vector: stores run across rows where channels are neighbours, and would meet in
-// one bank; whole vectors stay aligned.
-template <class Sum, class Tile>
-struct Shared {
-    static constexpr int VECTOR = Vector<Sum>::SIZE;
-    static constexpr int X_PITCH = Tile::BLOCK_M + VECTOR;
-    static constexpr int W_PITCH = Tile::BLOCK_N + VECTOR;
-
-    alignas(16) Sum x[2][Tile::BLOCK_K * X_PITCH];
-    alignas(16) Sum weight[2][Tile::BLOCK_K * W_PITCH];
-};
 
 // One tap of BLOCK_K channels, and the way to the next.
 struct Step {
@@ -138,14 +107,20 @@ template <class X, class Tile, PaddingMode MODE, bool CHANNELS_LAST>
 struct XLoader {
     using Sum = typename Element<X>::Sum;
     using Place = LoadPlace<Tile::BLOCK_M, Tile::THREADS, Tile::BLOCK_K, CHANNELS_LAST>;
+    static constexpr int LOADS = Tile::BLOCK_M * Tile::BLOCK_K / Tile::THREADS;
+    static_assert(Tile::BLOCK_M * Tile::BLOCK_K % Tile::THREADS == 0, "loads as many");
+    static_assert(
+        Tile::THREADS % Tile::BLOCK_M == 0 || Tile::BLOCK_M % Tile::THREADS == 0,
+        "a thread keeps its pixels");
+    static_assert(Tile::THREADS % Tile::BLOCK_K == 0, "a thread keeps its channel");
     // Loads of one pixel follow each other where rows vary fastest.
     static constexpr int PIXELS =
         CHANNELS_LAST
-            ? Tile::X_LOADS
+            ? LOADS
             : (Tile::BLOCK_M > Tile::THREADS ? Tile::BLOCK_M / Tile::THREADS : 1);
 
     Pixel pixel[PIXELS];
-    Sum held[Tile::X_LOADS];
+    Sum held[LOADS];
 
     __device__ XLoader(const ConvProblem& p, const Block& block, Index rows) {
 #pragma unroll
@@ -157,7 +132,7 @@ struct XLoader {
     load(const ConvProblem& p, const X* __restrict__ x, const Step& step) {
         const Index channels = static_cast<Index>(p.c / p.groups);
 #pragma unroll
-        for (int i = 0; i < Tile::X_LOADS; ++i) {
+        for (int i = 0; i < LOADS; ++i) {
             const Pixel& mine = pixel[i % PIXELS];
             Index offset = mine.image;
             bool inside = mine.exists && step.channel + Place(i).k < channels;
@@ -178,7 +153,7 @@ struct XLoader {
 
     __device__ void store(Sum* to, int pitch) const {
 #pragma unroll
-        for (int i = 0; i < Tile::X_LOADS; ++i)
+        for (int i = 0; i < LOADS; ++i)
             to[Place(i).k * pitch + Place(i).row] = held[i];
     }
 };
@@ -186,8 +161,10 @@ struct XLoader {
 template <class W, class Sum, class Tile>
 struct WeightLoader {
     using Place = LoadPlace<Tile::BLOCK_N, Tile::THREADS, Tile::BLOCK_K, true>;
+    static constexpr int LOADS =
+        (Tile::BLOCK_N * Tile::BLOCK_K + Tile::THREADS - 1) / Tile::THREADS;
 
-    Sum held[Tile::W_LOADS];
+    Sum held[LOADS];
     bool is_bad = false; // met a weight that is not finite
 
     __device__ void load(
@@ -198,7 +175,7 @@ struct WeightLoader {
         const Index channels = static_cast<Index>(p.c / p.groups);
         const Index filters = static_cast<Index>(p.k / p.groups);
 #pragma unroll
-        for (int i = 0; i < Tile::W_LOADS; ++i) {
+        for (int i = 0; i < LOADS; ++i) {
             const Index c = step.channel + Place(i).k;
             const Index filter = block.filter + Place(i).row;
             const bool inside =
@@ -216,57 +193,11 @@ struct WeightLoader {
 
     __device__ void store(Sum* to, int pitch) const {
 #pragma unroll
-        for (int i = 0; i < Tile::W_LOADS; ++i)
+        for (int i = 0; i < LOADS; ++i)
             if (Place(i).row < Tile::BLOCK_N)
                 to[Place(i).k * pitch + Place(i).row] = held[i];
     }
 };
-
-// The place in a tile of a thread's row or column number i: whole vectors, a stride of
-// all threads' vectors apart, so that a warp's vectors are neighbours.
-template <class Sum, int ALONG>
-__device__ inline int place_of(int thread, int i) {
-    constexpr int VECTOR = Vector<Sum>::SIZE;
-    return (i / VECTOR * ALONG + thread) * VECTOR + i % VECTOR;
-}
-
-template <class Sum, class Tile>
-__device__ inline void accumulate(
-    const Sum* x,
-    const Sum* weight,
-    int thread_m,
-    int thread_n,
-    Sum (&sum)[Tile::THREAD_M][Tile::THREAD_N]) {
-    using Memory = Shared<Sum, Tile>;
-    constexpr int VECTOR = Memory::VECTOR;
-#pragma unroll
-    for (int k = 0; k < Tile::BLOCK_K; ++k) {
-        Sum a[Tile::THREAD_M];
-        Sum b[Tile::THREAD_N];
-#pragma unroll
-        for (int i = 0; i < Tile::THREAD_M; i += VECTOR) {
-            const auto vector = load_vector(
-                x + k * Memory::X_PITCH + place_of<Sum, Tile::ALONG_M>(thread_m, i));
-#pragma unroll
-            for (int e = 0; e < VECTOR; ++e)
-                a[i + e] = vector.at[e];
-        }
-#pragma unroll
-        for (int j = 0; j < Tile::THREAD_N; j += VECTOR) {
-            const auto vector = load_vector(
-                weight + k * Memory::W_PITCH +
-                place_of<Sum, Tile::ALONG_N>(thread_n, j));
-#pragma unroll
-            for (int e = 0; e < VECTOR; ++e)
-                b[j + e] = vector.at[e];
-        }
-#pragma unroll
-        for (int i = 0; i < Tile::THREAD_M; ++i)
-#pragma unroll
-            for (int j = 0; j < Tile::THREAD_N; ++j)
-                add_product(sum[i][j], a[i], b[j]);
-    }
-}
 
 template <
     class X,
@@ -283,8 +214,13 @@ run(const ConvProblem& p,
     const typename Element<X>::Result* residual,
     typename Element<X>::Result* y) {
     using Sum = typename Element<X>::Sum;
-    using Memory = Shared<Sum, Tile>;
-    __shared__ Memory shared;
+    using Operands = GemmOperands<Sum, Tile>;
+    using Staging = GemmStaging<Sum, Tile, CHANNELS_LAST>;
+    __shared__ union {
+        Operands operands;
+        Staging staging; // when the operands have been read
+    } shared;
+    __shared__ Index row_offset[Tile::BLOCK_M];
 
     // setup: the block's rows and columns, and the thread's among them: neighbouring
     // threads store neighbouring addresses of y
@@ -312,8 +248,8 @@ run(const ConvProblem& p,
     from_x.load(p, x, step);
     from_weight.load(p, block, weight, step);
     for (int buffer = 0; step.channel < channels; buffer ^= 1) {
-        from_x.store(shared.x[buffer], Memory::X_PITCH);
-        from_weight.store(shared.weight[buffer], Memory::W_PITCH);
+        from_x.store(shared.operands.m[buffer], Operands::M_PITCH);
+        from_weight.store(shared.operands.n[buffer], Operands::N_PITCH);
         __syncthreads(); // whole; and the other buffer has been read by everyone
         step.advance(p, Tile::BLOCK_K);
         if (step.channel < channels) {
@@ -321,47 +257,55 @@ run(const ConvProblem& p,
             from_weight.load(p, block, weight, step);
         }
         accumulate<Sum, Tile>(
-            shared.x[buffer], shared.weight[buffer], thread_m, thread_n, sum);
+            shared.operands.m[buffer],
+            shared.operands.n[buffer],
+            thread_m,
+            thread_n,
+            sum);
     }
 
-    // store: rows and filters past the end are dropped
+    // store: by way of shared memory, where neighbouring threads take neighbouring
+    // outputs, and one piece of code finishes all of them
     const Index filters = static_cast<Index>(p.k / p.groups);
-    // A row's pixel takes divisions: once for all of its filters.
-    const auto find_row = [&](int i, OutputCoordinates& at) {
-        const Index row = block.row + place_of<Sum, Tile::ALONG_M>(thread_m, i);
-        at = pixel_of(p, row);
-        return row < rows;
+    const auto is_output = [&](int row, int column) {
+        return block.row + row < rows && block.filter + column < filters;
     };
-    const auto find_filter = [&](int j, OutputCoordinates& at) {
-        const Index in_group = block.filter + place_of<Sum, Tile::ALONG_N>(thread_n, j);
-        at.k = block.group * filters + in_group;
-        return in_group < filters;
+    const auto filter_of = [&](int column) {
+        return block.group * filters + block.filter + column;
     };
-    const auto store = [&](const OutputCoordinates& at, Sum total) {
-        const Index offset = offset_of(at, p.y_pitch);
-        y[offset] = finish<ACTIVATION>(total, bias, at.k, residual, offset);
-    };
-    if (MODE == PAD_ZEROS && __syncthreads_or(from_weight.is_bad)) {
-        direct_sums<Tile::THREAD_M * Tile::THREAD_N>(
-            p,
-            x,
-            weight,
-            [&](int e, OutputCoordinates& at) {
-                return find_row(e / Tile::THREAD_N, at) &&
-                       find_filter(e % Tile::THREAD_N, at);
-            },
-            store);
+    if (__syncthreads_or(from_weight.is_bad) && MODE == PAD_ZEROS) {
+#pragma unroll 1
+        for (int pass = 0; pass < Staging::PASSES; ++pass)
+            for_staged<Staging, Tile::THREADS>(
+                thread, pass, [&](int row, int column, int) {
+                    if (!is_output(row, column))
+                        return;
+                    OutputCoordinates at = pixel_of(p, block.row + row);
+                    at.k = filter_of(column);
+                    const Index offset = offset_of(at, p.y_pitch);
+                    const Sum total = direct_sum(p, at, x, weight);
+                    y[offset] = finish<ACTIVATION>(total, bias, at.k, residual, offset);
+                });
         return;
     }
+    // A row's pixel takes divisions: once for all of its filters.
+    for (int row = thread; row < Tile::BLOCK_M; row += Tile::THREADS)
+        row_offset[row] = offset_of(pixel_of(p, block.row + row), p.y_pitch);
 #pragma unroll
-    for (int i = 0; i < Tile::THREAD_M; ++i) {
-        OutputCoordinates at;
-        if (!find_row(i, at))
-            continue;
-#pragma unroll
-        for (int j = 0; j < Tile::THREAD_N; ++j)
-            if (find_filter(j, at))
-                store(at, sum[i][j]);
+    for (int pass = 0; pass < Staging::PASSES; ++pass) {
+        stage<Sum, Tile>(shared.staging, thread_m, thread_n, pass, sum);
+        __syncthreads(); // the rows are whole before anyone reads them
+        for_staged<Staging, Tile::THREADS>(
+            thread, pass, [&](int row, int column, int place) {
+                if (!is_output(row, column))
+                    return;
+                const Index k = filter_of(column);
+                const Index offset =
+                    row_offset[row] + k * static_cast<Index>(p.y_pitch[1]);
+                const Sum total = shared.staging.sum[place];
+                y[offset] = finish<ACTIVATION>(total, bias, k, residual, offset);
+            });
+        __syncthreads(); // everyone has read them before the next ones come
     }
 }
 

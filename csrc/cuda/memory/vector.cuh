@@ -1,6 +1,6 @@
-// Sixteen bytes at once: the widest load of a thread.
+// Sixteen bytes at once: the widest load or store of a thread.
 //
-// The host emulator has a load of its own, so that its log sees one access, not the
+// The host emulator has its own, so that its log sees one access, not the
 // elements that its compiler would make of it.
 #pragma once
 
@@ -21,6 +21,16 @@ __device__ inline Vector<T> load_vector(const T* from) {
     Vector<T> vector;
     emulation::load(&vector, from, sizeof vector);
     return vector;
+#endif
+}
+
+// Precondition: `to` is a multiple of 16 bytes.
+template <class T>
+__device__ inline void store_vector(T* to, const Vector<T>& vector) {
+#ifdef __CUDACC__
+    *reinterpret_cast<Vector<T>*>(to) = vector;
+#else
+    emulation::store(to, &vector, sizeof vector);
 #endif
 }
 
