@@ -31,6 +31,9 @@ EXTRAS = $(BIN)/python -c 'import importlib.metadata as m, sys; \
 	print(*(r.strip().replace(" ", "") for r, _, mark in rows \
 	if any(repr(e) in mark.replace(chr(34), chr(39)) for e in sys.argv[1:])))'
 
+# Files of tests side by side; a debugger wants one process: make test SPREAD=
+SPREAD ?= -n auto --maxprocesses=4 --dist=loadfile
+
 # make bench SUITE=3x3,thin THREADS=1: those suites only, on one thread.
 SUITE ?=
 THREADS ?=
@@ -54,7 +57,7 @@ demo: $(VENV)/.demo
 	@$(BIN)/python -m benchmarks.demo $(ARGS)
 
 test: $(VENV)/.test $(if $(PYCONV_TEST_TORCH),$(VENV)/.torch)
-	@$(BIN)/python -m pytest $(ARGS)
+	@$(BIN)/python -m pytest $(SPREAD) $(ARGS)
 
 lint: $(VENV)/.lint
 	$(BIN)/ruff check .
