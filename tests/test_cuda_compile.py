@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -62,6 +63,29 @@ CONV_CASES = (
     ConvCase("flat", (1, 1, 4096), (1, 1, 5), c=16, k=32, activation=6),
     ConvCase("first_layer", (1, 224, 224), (1, 7, 7), k=64, stride=(1, 2, 2)),
     ConvCase("depthwise", (1, 28, 28), (1, 3, 3), c=32, k=32, groups=32, **PAD),
+    *(
+        ConvCase(
+            f"depthwise_{size}_{dtype}_{memory}",
+            (1, 28, 28),
+            (1, size, size),
+            c=32,
+            k=32,
+            groups=32,
+            stride=(1, stride, stride),
+            dtype=dtype,
+            memory=memory,
+            bias=True,
+            **PAD,
+        )
+        for size, stride, dtype, memory in (
+            (7, 1, "float32", "first"),
+            (7, 1, "float32", "last"),
+            (7, 1, "bfloat16", "last"),
+            (5, 2, "float16", "first"),
+            (3, 1, "float32", "last"),
+            (7, 2, "float64", "first"),
+        )
+    ),
     ConvCase("float64", (1, 28, 28), (1, 3, 3), c=8, k=32, dtype="float64"),
     ConvCase("three_dimensions", (8, 8, 8), (3, 3, 3), c=4, k=4),
     ConvCase("many_filters", (1, 56, 56), (1, 1, 1), n=32, c=64, k=256),
@@ -168,6 +192,7 @@ def nvrtc() -> Any:
 def test_kernel_compiles_without_spills(plan: CudaPlan, bits: int) -> None:
     if bits == 64 and plan.problem.dtype not in (DTYPES["float32"], DTYPES["float64"]):
         return  # indices and elements do not meet
+    plan = replace(plan, index_bits=bits)
     cubin, log = module.compile_cubin(
         source_of(plan), module.options_for("sm_90", bits)
     )
@@ -192,7 +217,8 @@ def test_kernel_compiles_for_each_architecture(
         plan for case in _cases(kernel) if (plan := _plan(kernel, case)) is not None
     )
     options = module.options_for(architecture, bits)
-    cubin, log = module.compile_cubin(source_of(plan), options)
+    text = source_of(replace(plan, index_bits=bits))
+    cubin, log = module.compile_cubin(text, options)
     assert cubin[:4] == b"\x7fELF"
     assert re.search(r"\b0 bytes spill stores, 0 bytes spill loads", log), log
 

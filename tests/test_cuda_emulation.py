@@ -18,10 +18,8 @@ from pyconv.cuda.kernel import Kernel
 from pyconv.cuda.launch import CudaPlan
 from tests.emulation import emulator
 from tests.emulation.cases import (
-    CONV_CASES,
     CONV_PAIRS,
     POOL_PAIRS,
-    SAME,
     check_conv,
     check_pool,
     conv_arrays,
@@ -60,7 +58,9 @@ from tests.emulation.gradient_cases import (
     weight_plan,
 )
 from tests.emulation.problems import ConvCase, PoolCase, conv_sum
+from tests.emulation.tables import CONV_CASES, SAME
 
+CAUSAL: dict[str, Any] = {"before": (0, 0, 3), "after": (0, 0, 0)}
 CONV_KERNELS = [one.name for one in KERNELS if one.operation == "conv"]
 
 pytestmark = pytest.mark.skipif(
@@ -189,24 +189,53 @@ def test_every_tile_of_the_implicit_gemm(
         np.testing.assert_array_equal(again[-1], arrays[-1])
 
 
+DEPTHWISE: dict[str, Any] = {"c": 4, "k": 4, "groups": 4, **SAME}
+PADDED = (
+    ConvCase("padded", (1, 9, 10), (1, 3, 3), **SAME),
+    ConvCase("padded_depthwise", (1, 9, 10), (1, 3, 3), **DEPTHWISE),
+    ConvCase("padded_last", (1, 9, 10), (1, 3, 3), memory="last", **DEPTHWISE),
+)
+
+
 @pytest.mark.parametrize("name", CONV_KERNELS)
 def test_padding_adds_nothing_to_infinite_weights(name: str, tmp_path: Path) -> None:
     """Zero times infinity would be NaN: only outputs whose window is whole have it."""
     kernel = next(one for one in KERNELS if (one.operation, one.name) == ("conv", name))
-    case = ConvCase("padded", (1, 9, 10), (1, 3, 3), **SAME)
-    plan = conv_plan(kernel, case)
-    assert plan is not None
-    x, weight, bias, residual, y = conv_arrays(case)
-    weight[:, :, :, 0] = np.inf  # the row above: of the first outputs, padding
-    library = emulator.build([plan], tmp_path, 32)
-    emulator.run(library, plan, x, weight, bias, residual, y)
-    assert np.isfinite(y[:, :, :, 0]).all()
-    assert not np.isfinite(y[:, :, :, 1:]).any()
-    weight[:, :, :, 0] = 0
-    exact, scale = conv_sum(case, x, weight), conv_sum(case, abs(x), abs(weight))
-    first = np.s_[:, :, :, 0]
-    bound = chain_bound(case.dtype, 27, scale[first])
-    check_stored(case.dtype, y[first], exact[first], bound)
+    taken = [(case, plan) for case in PADDED if (plan := conv_plan(kernel, case))]
+    library = emulator.build([plan for _, plan in taken], tmp_path, 32)
+    for case, plan in taken:
+        x, weight, bias, residual, y = conv_arrays(case)
+        weight[:, :, :, 0] = np.inf  # the row above: of the first outputs, padding
+        emulator.run(library, plan, x, weight, bias, residual, y)
+        assert np.isfinite(y[:, :, :, 0]).all()
+        assert not np.isfinite(y[:, :, :, 1:]).any()
+        weight[:, :, :, 0] = 0
+        exact, scale = conv_sum(case, x, weight), conv_sum(case, abs(x), abs(weight))
+        first = np.s_[:, :, :, 0]
+        bound = chain_bound(case.dtype, 27, scale[first])
+        check_stored(case.dtype, y[first], exact[first], bound)
+    assert taken
+
+
+MISALIGNED = (
+    ConvCase("first", (1, 9, 16), (1, 3, 3), bias=True, **DEPTHWISE),
+    ConvCase("last", (1, 9, 16), (1, 3, 3), bias=True, memory="last", **DEPTHWISE),
+    ConvCase("row", (1, 1, 32), (1, 1, 4), bias=True, **{**DEPTHWISE, **CAUSAL}),
+)
+
+
+@pytest.mark.parametrize("name", CONV_KERNELS)
+def test_arrays_may_begin_anywhere(name: str, tmp_path: Path) -> None:
+    """No vector is loaded or stored where the first element is not aligned."""
+    kernel = next(one for one in KERNELS if (one.operation, one.name) == ("conv", name))
+    taken = [(case, plan) for case in MISALIGNED if (plan := conv_plan(kernel, case))]
+    library = emulator.build([plan for _, plan in taken], tmp_path, 32)
+    for case, plan in taken:
+        for shift in (0, 1):
+            arrays = tuple(guarded(a, shift) for a in conv_arrays(case))
+            emulator.run(library, plan, *arrays)
+            check_conv(case, arrays)
+            assert guards_are_whole(arrays[-1])
 
 
 def test_thread_order_changes_nothing(library: CDLL) -> None:

@@ -109,3 +109,33 @@ def test_the_implicit_gemm_stores_whole_sectors(memory: str, tmp_path: Path) -> 
     assert y.sectors * SECTOR == y.bytes
     assert x.sectors * SECTOR == x.bytes
     assert shared.passes - shared.least_passes <= shared.requests // 8
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float16"])
+def test_depthwise_moves_vectors(dtype: str, tmp_path: Path) -> None:
+    """Channels last: sixteen bytes a thread, whole sectors, filters without conflicts."""
+    case = ConvCase(
+        "vectors",
+        (1, 10, 18),
+        (1, 3, 3),
+        c=64,
+        k=64,
+        groups=64,
+        memory="last",
+        dtype=dtype,
+    )
+    x, _, _, _, y, shared = _logged("depthwise", case, tmp_path)
+    for array in (x, y):
+        assert array.sectors * SECTOR == array.bytes
+        assert array.bytes == array.requests * 32 * 16
+    assert shared.passes - shared.least_passes <= shared.requests // 8
+
+
+def test_depthwise_rows_are_coalesced(tmp_path: Path) -> None:
+    """Channels first: neighbouring threads take neighbouring columns."""
+    case = ConvCase("rows", (1, 16, 32), (1, 3, 1), c=4, k=4, groups=4)
+    x, weight, _, _, y, _ = _logged("depthwise", case, tmp_path)
+    assert x.sectors * SECTOR == x.bytes
+    assert y.sectors * SECTOR == y.bytes
+    assert weight.sectors == weight.requests  # one filter for a whole warp
+    assert x.bytes * 14 == y.bytes * (10 + 8)  # strips of 8 and 6 rows with two more

@@ -41,6 +41,7 @@ __all__ = [
 
 NAIVE_THREADS = 256
 WARP = 32
+PASS_BYTES = 128
 # The naive kernel spends about as many instructions on indices as on multiply-adds.
 NAIVE_SLOWDOWN = 2.0
 # Part of the arithmetic peak a shared-memory kernel without double buffering reaches;
@@ -91,15 +92,18 @@ def _naive_launch(problem: ConvProblem) -> Launch:
 
 def _naive_movement(problem: ConvProblem) -> Movement:
     """Two loads a multiply-add from L1; L2 sees a block's distinct lines."""
-    size = problem.itemsize + itemsize_of(problem.weight_dtype)
+    sizes = (problem.itemsize, itemsize_of(problem.weight_dtype))
+    size = sum(sizes)
     loads = multiply_adds(problem) * size
+    # A warp's load takes a pass of L1's 128 bytes, however few it asks for.
+    passes = multiply_adds(problem) * sum(max(one, PASS_BYTES // WARP) for one in sizes)
     # A block's outputs lie in a row: its x lines are shared R ways at best, its one
     # filter is read once a block. Channels-last blocks share the pixel, not the filter.
     l2 = loads // (2 * max(problem.kernel[2], 1)) + loads // (2 * NAIVE_THREADS)
     return Movement(
         flops=2 * multiply_adds(problem),
         global_bytes=products(problem) * size + epilogue_bytes(problem),
-        l1_bytes=loads,
+        l1_bytes=passes,
         l2_bytes=l2,
         dram_bytes=problem.compulsory_bytes,
     )

@@ -12,7 +12,7 @@ from math import prod
 from pyconv.cuda.kernel import Problem, ceil_div
 from pyconv.problem import PADDING_MODES, ConvProblem
 
-__all__ = ["products", "tile_positions", "window_taps"]
+__all__ = ["products", "strip_positions", "tile_positions", "window_taps"]
 
 AXES = (0, 1, 2)
 
@@ -70,6 +70,24 @@ def tile_positions(problem: ConvProblem, axis: int, tile: int, reach: int) -> in
     for number in range(ceil_div(problem.output[axis], tile)):
         start = number * step - problem.pad_before[axis]
         count += sum(_is_loaded(problem, start + i, extent) for i in range(reach))
+    return count
+
+
+def strip_positions(problem: ConvProblem, axis: int, strip: int) -> int:
+    """Count the input positions that threads with strips of outputs load along an axis.
+
+    A strip of several outputs loads all positions from its first to its last, one of a
+    single output its taps; what lies past the last output is not loaded.
+    """
+    extent, count = problem.input[axis], 0
+    dilation = problem.dilation[axis] if strip == 1 else 1
+    for first in range(0, problem.output[axis], strip):
+        outputs = min(strip, problem.output[axis] - first)
+        start = first * problem.stride[axis] - problem.pad_before[axis]
+        reach = (outputs - 1) * problem.stride[axis] + problem.kernel[axis]
+        count += sum(
+            _is_loaded(problem, start + i * dilation, extent) for i in range(reach)
+        )
     return count
 
 

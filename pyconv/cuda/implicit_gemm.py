@@ -35,9 +35,9 @@ INDEX_BYTES = 4  # the wide build's are 8
 PASS_BYTES = 128
 # Sums of a thread: 64 registers, which leaves room for operands and loads in flight.
 MAX_SUM_BYTES = 256
-# Threads that share a multiprocessor where a thread has 128 registers: sums of four
-# bytes fit into as many, wider ones would be spilled.
-THREADS_TOGETHER = 512
+# Blocks of so many threads share a multiprocessor by two: 128 registers a thread, which
+# hold sums of four bytes; wider ones would be spilled.
+LARGE_BLOCK = 256
 # Part of the arithmetic peak the inner loop reaches; a placeholder between published
 # figures (0.6 ... 0.9) until measured on a device.
 EFFICIENCY = 0.7
@@ -207,9 +207,7 @@ def _launch(problem: ConvProblem) -> Launch:
         blocks=problem.groups * prod(_blocks(problem, tile)),
         threads=tile.threads,
         shared_bytes=_shared_bytes(problem, tile),
-        blocks_together=THREADS_TOGETHER // tile.threads
-        if sum_bytes(problem) == 4
-        else 1,
+        blocks_together=1 + (tile.threads == LARGE_BLOCK and sum_bytes(problem) == 4),
     )
 
 

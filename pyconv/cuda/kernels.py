@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from pyconv.cuda.columns import COL2IM, IM2COL
 from pyconv.cuda.conv import NAIVE, SHARED_HALO
+from pyconv.cuda.depthwise import DEPTHWISE
 from pyconv.cuda.gradient import BIAS, GRADIENT, SCATTER, WEIGHT
 from pyconv.cuda.implicit_gemm import IMPLICIT_GEMM
 from pyconv.cuda.kernel import Kernel
@@ -20,6 +21,7 @@ KERNELS: tuple[Kernel, ...] = (
     NAIVE,
     SHARED_HALO,
     IMPLICIT_GEMM,
+    DEPTHWISE,
     WEIGHT,
     BIAS,
     MAX,

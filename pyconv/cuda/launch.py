@@ -189,8 +189,14 @@ def _text(
 
 def source_of(plan: CudaPlan) -> str:
     """Give the whole text the compiler gets for a plan: one, for all its launches."""
+    is_wide = plan.index_bits == 64  # its offsets take registers that bounds deny
     entries = {
-        (entry_of(plan, launch), launch.call, launch.arguments, launch.bounds): None
+        (
+            entry_of(plan, launch),
+            launch.call,
+            launch.arguments,
+            "" if is_wide else launch.bounds,
+        ): None
         for launch in plan.launches
     }
     types = (element_type(plan.problem), weight_type(plan.problem))

@@ -53,6 +53,11 @@ CHOSEN = (
     "adaptive",
     "norm_of_three",
     "bfloat16_padded",
+    "depthwise_first_3_3x3",
+    "depthwise_first_3_causal",
+    "depthwise_last_24_3x3_strided",
+    "depthwise_last_24_half",
+    "depthwise_last_5_3x5_mixed",
 )
 
 

@@ -93,8 +93,10 @@ def check_stored(name: str, got: Array, wanted: Array, bound: Array) -> None:
     assert (error <= bound).all(), f"error / bound is {(error / bound).max():.3g}"
 
 
-def guarded(a: Any) -> Any:
+def guarded(a: Any, shift: int = 0) -> Any:
     """Copy an array, with its pitches, between two stretches of NaN (or of -9).
+
+    It begins `shift` elements past where a vector would be aligned.
 
     A read outside gives NaN, a write outside leaves a mark for `guards_are_whole`.
     """
@@ -106,8 +108,8 @@ def guarded(a: Any) -> Any:
         for extent, step in zip(a.shape, a.strides, strict=True)
         if step < 0
     )
-    buffer = np.full(a.size + 2 * GUARD, fill, a.dtype)
-    start = GUARD * a.itemsize + before
+    buffer = np.full(a.size + 2 * GUARD + shift, fill, a.dtype)
+    start = (GUARD + shift) * a.itemsize + before
     view: Array = np.ndarray(a.shape, a.dtype, buffer, start, a.strides)
     view[...] = a
     return view

@@ -1,8 +1,13 @@
 // Sixteen bytes at once: the widest load or store of a thread.
 //
+// The host answers for the pitches of what is loaded so, the device for the pointer: an
+// array may begin anywhere.
+//
 // The host emulator has its own, so that its log sees one access, not the
 // elements that its compiler would make of it.
 #pragma once
+
+#include "../index.cuh"
 
 namespace pyconv {
 
@@ -32,6 +37,46 @@ __device__ inline void store_vector(T* to, const Vector<T>& vector) {
 #else
     emulation::store(to, &vector, sizeof vector);
 #endif
+}
+
+template <class T>
+__device__ inline bool is_aligned(const T* pointer) {
+    return reinterpret_cast<unsigned long long>(pointer) % 16 == 0;
+}
+
+// Loads neighbours as terms of sums, zeros where they do not exist.
+template <class T, class Sum, int COUNT>
+__device__ inline void
+load_terms(const T* from, bool exist, bool aligned, Sum (&to)[COUNT]) {
+    if (COUNT * sizeof(T) == 16 && aligned && exist) {
+        const Vector<T> vector = load_vector(from);
+#pragma unroll
+        for (int e = 0; e < COUNT; ++e)
+            to[e] = term_of(vector.at[e % Vector<T>::SIZE]);
+        return;
+    }
+#pragma unroll
+    for (int e = 0; e < COUNT; ++e)
+        to[e] = exist ? term_of(from[e]) : Sum{};
+}
+
+// Stores the first `count` elements, `step` apart; in one piece where they are sixteen
+// bytes that lie so.
+template <class T, class Offset, int COUNT>
+__device__ inline void
+store_elements(T* to, const T (&from)[COUNT], Offset step, int count) {
+    if (COUNT * sizeof(T) == 16 && count == COUNT && step == 1 && is_aligned(to)) {
+        Vector<T> vector;
+#pragma unroll
+        for (int e = 0; e < COUNT; ++e)
+            vector.at[e % Vector<T>::SIZE] = from[e];
+        store_vector(to, vector);
+        return;
+    }
+#pragma unroll
+    for (int e = 0; e < COUNT; ++e)
+        if (e < count)
+            to[e * step] = from[e];
 }
 
 } // namespace pyconv
