@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -73,3 +74,14 @@ def python() -> Callable[..., str]:
         return done.stdout
 
     return run
+
+
+@pytest.fixture(scope="session")
+def nvrtc() -> Any:
+    """Give CuPy's NVRTC binding, or skip with what is missing."""
+    cupy = pytest.importorskip("cupy", reason="compiling CUDA kernels needs CuPy")
+    try:
+        cupy.cuda.nvrtc.getVersion()
+    except Exception as error:  # noqa: BLE001 - whatever it is, it is the reason
+        pytest.skip(f"NVRTC is not installed: {error}")
+    return cupy.cuda.nvrtc

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pyconv.cuda import KERNELS, implicit_gemm
+from pyconv.cuda import KERNELS, implicit_gemm, weight_gradient
 from pyconv.cuda.kernel import Kernel
 from pyconv.cuda.launch import CudaPlan
 from tests.emulation import emulator
@@ -57,7 +57,7 @@ from tests.emulation.gradient_cases import (
     weight_arrays,
     weight_plan,
 )
-from tests.emulation.problems import ConvCase, PoolCase, conv_sum
+from tests.emulation.problems import ConvCase, PoolCase, conv_sum, weight_sum
 from tests.emulation.tables import CONV_CASES, SAME
 
 CAUSAL: dict[str, Any] = {"before": (0, 0, 3), "after": (0, 0, 0)}
@@ -81,7 +81,8 @@ def library(request: pytest.FixtureRequest, tmp_path_factory: Any) -> CDLL:
 
 def _in(library: CDLL, plan: CudaPlan) -> bool:
     """Whether a library holds a plan's instance."""
-    return hasattr(library, emulator.entry_name(plan))
+    names = (emulator.launch_name(plan, launch) for launch in plan.launches)
+    return all(hasattr(library, name) for name in names)
 
 
 @pytest.mark.parametrize(("kernel", "case"), CONV_PAIRS, ids=pair_id)
@@ -120,6 +121,54 @@ def test_weight_gradient_matches_float64(
     emulator.run(library, plan, x, grad, weight)
     check_weight(case, x, grad, weight)
     assert guards_are_whole(weight)
+
+
+@pytest.mark.parametrize("tile", weight_gradient.WEIGHT_TILES, ids=pair_id)
+def test_every_tile_of_the_weight_gradient(
+    tile: implicit_gemm.GemmTile, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also with pixels enough for several parts, and a last one that is short."""
+    monkeypatch.setattr(weight_gradient, "_tile", lambda _: tile)
+    kernel = weight_gradient.WEIGHT_GEMM
+    cases = [
+        ConvCase("parts", (1, 15, 23), (1, 3, 3), n=2, c=5, k=19, **SAME),
+        ConvCase("last", (1, 20, 31), (1, 2, 2), c=6, k=4, groups=2, memory="last"),
+    ]
+    plans_ = [weight_plan(kernel, case) for case in cases]
+    library = emulator.build([*filter(None, plans_)], tmp_path, 32)
+    for case, plan in zip(cases, plans_, strict=True):
+        assert plan is not None
+        assert plan.launch.tile["block_m"] == tile.block_m
+        assert plan.launch.tile["parts"] == 3
+        x, grad, weight = map(guarded, weight_arrays(case))
+        emulator.run(library, plan, x, grad, weight)
+        check_weight(case, x, grad, weight)
+        assert guards_are_whole(weight)
+
+
+@pytest.mark.parametrize("name", ["naive", "implicit_gemm"])
+@pytest.mark.parametrize("memory", ["first", "last"])
+def test_padding_adds_nothing_to_infinite_gradients(
+    name: str, memory: str, tmp_path: Path
+) -> None:
+    """A gradient of the first row meets padding at the taps of the row above."""
+    kernel = next(
+        one for one in KERNELS if (one.operation, one.name) == ("conv_weight", name)
+    )
+    case = ConvCase("padded", (1, 18, 19), (1, 3, 3), memory=memory, **SAME)
+    plan = weight_plan(kernel, case)
+    assert plan is not None
+    x, grad, weight = weight_arrays(case)
+    grad[:, :, :, 0] = np.inf
+    library = emulator.build([plan], tmp_path, 32)
+    emulator.run(library, plan, x, grad, weight)
+    assert np.isfinite(weight[:, :, :, 0]).all()
+    assert not np.isfinite(weight[:, :, :, 1:]).any()
+    grad[:, :, :, 0] = 0
+    above = np.s_[:, :, :, 0]
+    scale = weight_sum(case, abs(x), abs(grad))[above]
+    bound = chain_bound(case.dtype, 18 * 19 + 1, scale)
+    check_stored(case.dtype, weight[above], weight_sum(case, x, grad)[above], bound)
 
 
 @pytest.mark.parametrize(("kernel", "case"), BIAS_PAIRS, ids=pair_id)

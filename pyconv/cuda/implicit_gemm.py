@@ -25,7 +25,7 @@ from pyconv.cuda.kernel import (
 )
 from pyconv.problem import ConvProblem, itemsize_of, result_type
 
-__all__ = ["IMPLICIT_GEMM", "TILES", "GemmTile"]
+__all__ = ["IMPLICIT_GEMM", "TILES", "GemmTile", "operand_passes"]
 
 WARP = 32
 BLOCK_K = 8
@@ -97,14 +97,20 @@ def _shared_bytes(problem: ConvProblem, tile: GemmTile) -> int:
     return max(operands, slow * (fast + vector)) * size + INDEX_BYTES * tile.block_m
 
 
-def _passes(problem: ConvProblem, tile: GemmTile) -> int:
-    """Count the passes of shared memory a warp's operands of one channel need."""
+def operand_passes(tile: GemmTile, size: int, fast: int) -> int:
+    """Count the passes of shared memory a warp's operands of one product need.
+
+    Parameters
+    ----------
+    tile : GemmTile
+        The tile.
+    size : int
+        Bytes of a sum.
+    fast : {0, 1}
+        Along which side neighbouring threads lie: 0 is rows, 1 columns.
+    """
     along = (tile.block_m // tile.thread_m, tile.block_n // tile.thread_n)
-    vectors = [
-        part * sum_bytes(problem) // VECTOR_BYTES
-        for part in (tile.thread_m, tile.thread_n)
-    ]
-    fast = 1 if channels_last(problem.x_pitch) else 0
+    vectors = [part * size // VECTOR_BYTES for part in (tile.thread_m, tile.thread_n)]
     total = 0
     for side in (0, 1):
         inner = min(along[fast], WARP)
@@ -138,12 +144,14 @@ def _padded(problem: ConvProblem, tile: GemmTile) -> Movement:
     x = blocks * channels * _window_positions(problem, tile)
     stored = outputs(problem) * itemsize_of(result_type(problem.dtype))
     warps = tile.threads / WARP
+    fast = int(channels_last(problem.x_pitch))
+    passes = operand_passes(tile, sum_bytes(problem), fast)
     return Movement(
         flops=2 * blocks * tile.block_m * tile.block_n * depth,
         global_bytes=pairs * problem.itemsize
         + weights * weight_size
         + epilogue_bytes(problem),
-        l1_bytes=int(blocks * warps * depth * _passes(problem, tile)) * PASS_BYTES,
+        l1_bytes=int(blocks * warps * depth * passes) * PASS_BYTES,
         l2_bytes=x * problem.itemsize + weights * weight_size + stored,
         dram_bytes=problem.compulsory_bytes,
     )

@@ -14,6 +14,7 @@ from pyconv.cuda.gradient import BIAS, GRADIENT, SCATTER, WEIGHT
 from pyconv.cuda.implicit_gemm import IMPLICIT_GEMM
 from pyconv.cuda.kernel import Kernel
 from pyconv.cuda.pool import AVERAGE, LP, MAX
+from pyconv.cuda.weight_gradient import WEIGHT_GEMM
 
 __all__ = ["KERNELS", "find", "of_operation"]
 
@@ -23,6 +24,7 @@ KERNELS: tuple[Kernel, ...] = (
     IMPLICIT_GEMM,
     DEPTHWISE,
     WEIGHT,
+    WEIGHT_GEMM,
     BIAS,
     MAX,
     AVERAGE,

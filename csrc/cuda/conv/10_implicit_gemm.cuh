@@ -89,24 +89,10 @@ pixel_at(const ConvProblem& p, const Block& block, Index row, Index rows) {
     return pixel;
 }
 
-// The place in a tile of a thread's load number i: neighbouring threads take
-// neighbouring channels where these are neighbours in memory, else neighbouring rows.
-template <int ROWS, int THREADS, int BLOCK_K, bool CHANNELS_FIRST>
-struct LoadPlace {
-    int k;
-    int row;
-
-    __device__ explicit LoadPlace(int i) {
-        const int linear = static_cast<int>(threadIdx.x) + i * THREADS;
-        k = CHANNELS_FIRST ? linear % BLOCK_K : linear / ROWS;
-        row = CHANNELS_FIRST ? linear / BLOCK_K : linear % ROWS;
-    }
-};
-
 template <class X, class Tile, PaddingMode MODE, bool CHANNELS_LAST>
 struct XLoader {
     using Sum = typename Element<X>::Sum;
-    using Place = LoadPlace<Tile::BLOCK_M, Tile::THREADS, Tile::BLOCK_K, CHANNELS_LAST>;
+    using Place = GemmLoad<Tile::BLOCK_M, Tile::THREADS, Tile::BLOCK_K, CHANNELS_LAST>;
     static constexpr int LOADS = Tile::BLOCK_M * Tile::BLOCK_K / Tile::THREADS;
     static_assert(Tile::BLOCK_M * Tile::BLOCK_K % Tile::THREADS == 0, "loads as many");
     static_assert(
@@ -160,7 +146,7 @@ struct XLoader {
 
 template <class W, class Sum, class Tile>
 struct WeightLoader {
-    using Place = LoadPlace<Tile::BLOCK_N, Tile::THREADS, Tile::BLOCK_K, true>;
+    using Place = GemmLoad<Tile::BLOCK_N, Tile::THREADS, Tile::BLOCK_K, true>;
     static constexpr int LOADS =
         (Tile::BLOCK_N * Tile::BLOCK_K + Tile::THREADS - 1) / Tile::THREADS;
 

@@ -59,6 +59,21 @@ struct GemmStaging {
     alignas(16) Sum sum[SLOW * PITCH];
 };
 
+// The place in an operand's tile of a thread's load number i. INNER_FAST: neighbouring
+// threads take neighbours along the inner axis, where these are neighbours in memory,
+// else neighbouring rows.
+template <int ROWS, int THREADS, int BLOCK_K, bool INNER_FAST>
+struct GemmLoad {
+    int k;
+    int row;
+
+    __device__ explicit GemmLoad(int i) {
+        const int linear = static_cast<int>(threadIdx.x) + i * THREADS;
+        k = INNER_FAST ? linear % BLOCK_K : linear / ROWS;
+        row = INNER_FAST ? linear / BLOCK_K : linear % ROWS;
+    }
+};
+
 // The place in a tile of a thread's row or column number i: whole vectors, a stride of
 // all threads' vectors apart, so that a warp's vectors are neighbours.
 template <class Sum, int ALONG>

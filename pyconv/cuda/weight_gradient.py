@@ -1,0 +1,211 @@
+"""The weight gradient as a matrix product, as the host sees it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import lru_cache
+from math import prod
+
+from pyconv.cuda.counts import window_taps
+from pyconv.cuda.device import NOMINAL
+from pyconv.cuda.implicit_gemm import (
+    BLOCK_K,
+    EFFICIENCY,
+    MAX_SUM_BYTES,
+    TILES,
+    GemmTile,
+    operand_passes,
+)
+from pyconv.cuda.kernel import (
+    MAX_BLOCKS,
+    Ceilings,
+    Kernel,
+    Launch,
+    Movement,
+    ceil_div,
+    channels_last,
+    element_type,
+    of_floats,
+    roofline_us,
+    sum_bytes,
+)
+from pyconv.problem import ConvProblem
+
+__all__ = ["WEIGHT_GEMM", "WEIGHT_TILES", "parts_of"]
+
+# Few filters in a group, many channels and taps.
+WEIGHT_TILES = (*TILES, GemmTile("flat", 16, 128, 4, 4))
+ENOUGH_BLOCKS = 528
+LEAST_PIXELS = 256
+ADD_THREADS = 128
+VECTOR_BYTES = 16
+INDEX_BYTES = 4  # the wide build's are 8
+COLUMN_INDICES = 4
+PIXEL_INDICES = 6
+SPACE = "pyconv::conv_weight_gemm"
+
+
+def _columns(problem: ConvProblem) -> int:
+    """Count the columns of the product: channels and taps of a group."""
+    return problem.c // problem.groups * prod(problem.kernel)
+
+
+def _pixels(problem: ConvProblem) -> int:
+    """Count what is summed over."""
+    return problem.n * prod(problem.output)
+
+
+def _blocks(problem: ConvProblem, tile: GemmTile) -> tuple[int, int]:
+    """Count the blocks along a group's filters, and along its columns."""
+    return (
+        ceil_div(problem.k // problem.groups, tile.block_m),
+        ceil_div(_columns(problem), tile.block_n),
+    )
+
+
+def parts_of(problem: ConvProblem, tile: GemmTile) -> int:
+    """Count the parts of the pixels; `extents_of` in weight_gemm.cuh has the same rule."""
+    pixels = _pixels(problem)
+    tiles = problem.groups * prod(_blocks(problem, tile))
+    most = ceil_div(pixels, LEAST_PIXELS)
+    part = ceil_div(pixels, min(ceil_div(ENOUGH_BLOCKS, tiles), most))
+    return ceil_div(pixels, ceil_div(part, BLOCK_K) * BLOCK_K)
+
+
+def _padded(problem: ConvProblem, tile: GemmTile) -> Movement:
+    """Give the movement of whole tiles: sums past the end cost as much as any."""
+    along_m, along_n = _blocks(problem, tile)
+    pixels, columns = _pixels(problem), _columns(problem)
+    parts = parts_of(problem, tile)
+    elements = problem.k * columns
+    grad = along_n * problem.k * pixels
+    x = along_m * problem.n * problem.c * window_taps(problem)
+    partial = parts * elements * sum_bytes(problem)
+    moved = (grad + x + elements) * problem.itemsize + 2 * partial
+    blocks = problem.groups * along_m * along_n
+    images = along_m * problem.n * problem.c * prod(problem.input)
+    warps = blocks * tile.threads // 32
+    from_shared = warps * pixels * operand_passes(tile, sum_bytes(problem), fast=1)
+    return Movement(
+        flops=2 * blocks * tile.block_m * tile.block_n * pixels,
+        global_bytes=moved,
+        l1_bytes=max(from_shared, 1) * 128,
+        l2_bytes=(grad + images + elements) * problem.itemsize + 2 * partial,
+        dram_bytes=problem.compulsory_bytes + 2 * partial,
+    )
+
+
+@lru_cache(maxsize=1024)
+def _tile(problem: ConvProblem) -> GemmTile:
+    """Choose the tile with the least estimated time."""
+    size = sum_bytes(problem)
+    fitting = [
+        tile
+        for tile in WEIGHT_TILES
+        if tile.thread_m * tile.thread_n * size <= MAX_SUM_BYTES
+    ]
+    return min(fitting, key=lambda tile: roofline_us(_padded(problem, tile), NOMINAL))
+
+
+def _supports(problem: ConvProblem) -> str:
+    """Floats, up to the size of a grid."""
+    reason = of_floats(problem)
+    if reason:
+        return reason
+    tile = _tile(problem)
+    blocks = problem.groups * prod(_blocks(problem, tile)) * parts_of(problem, tile)
+    return "" if blocks <= MAX_BLOCKS else f"{blocks} tiles are more than a grid has"
+
+
+def _shared_bytes(problem: ConvProblem, tile: GemmTile) -> int:
+    """Bytes of `Shared` in weight_gemm.cuh; a test holds the two together."""
+    size = sum_bytes(problem)
+    vector = VECTOR_BYTES // size
+    operands = 2 * BLOCK_K * (tile.block_m + tile.block_n + 2 * vector)
+    staging = tile.block_m // tile.thread_m * vector * (tile.block_n + vector)
+    indices = COLUMN_INDICES * tile.block_n + 2 * BLOCK_K * PIXEL_INDICES
+    return max(operands, staging) * size + indices * INDEX_BYTES
+
+
+def _type(tile: GemmTile) -> str:
+    """Write a tile as a C++ type."""
+    constants = (tile.block_m, tile.block_n, tile.thread_m, tile.thread_n)
+    return f"pyconv::GemmTile<{', '.join(map(str, constants))}>"
+
+
+def _before(problem: ConvProblem) -> tuple[Launch, ...]:
+    """Sum every part of the pixels: one block a tile and part."""
+    tile = _tile(problem)
+    arguments = (
+        element_type(problem),
+        _type(tile),
+        f"static_cast<pyconv::PaddingMode>({problem.padding_mode})",
+        "true" if channels_last(problem.x_pitch) else "false",
+    )
+    parts = parts_of(problem, tile)
+    return (
+        Launch(
+            call=f"{SPACE}::sum_parts<{', '.join(arguments)}>",
+            tile={"block_m": tile.block_m, "block_n": tile.block_n, "parts": parts},
+            blocks=problem.groups * prod(_blocks(problem, tile)) * parts,
+            threads=tile.threads,
+            shared_bytes=_shared_bytes(problem, tile),
+            step="parts",
+            arguments=("x", "grad", "partial"),
+        ),
+    )
+
+
+def _launch(problem: ConvProblem) -> Launch:
+    """Add the parts: one thread a weight."""
+    tile = _tile(problem)
+    elements = problem.k * _columns(problem)
+    last = "true" if channels_last(problem.x_pitch) else "false"
+    types = (element_type(problem), _type(tile), last)
+    return Launch(
+        call=f"{SPACE}::add_parts<{', '.join(types)}>",
+        tile={
+            "block_m": tile.block_m,
+            "block_n": tile.block_n,
+            "block_k": BLOCK_K,
+            "parts": parts_of(problem, tile),
+        },
+        blocks=ceil_div(elements, ADD_THREADS),
+        threads=ADD_THREADS,
+        shared_bytes=0,
+        step="sum",
+        arguments=("partial", "weight"),
+    )
+
+
+def _workspace(problem: ConvProblem) -> dict[str, int]:
+    """Room for every part's sums."""
+    parts = parts_of(problem, _tile(problem))
+    return {"partial": parts * problem.k * _columns(problem) * sum_bytes(problem)}
+
+
+def _movement(problem: ConvProblem) -> Movement:
+    """Give the movement with the chosen tile, flops of the sums that are kept."""
+    padded = _padded(problem, _tile(problem))
+    kept = 2 * problem.k * _columns(problem) * _pixels(problem)
+    return replace(padded, flops=kept)
+
+
+def _cost_us(problem: ConvProblem, ceilings: Ceilings) -> float:
+    """Estimate microseconds of both launches."""
+    padded = _padded(problem, _tile(problem))
+    return roofline_us(padded, ceilings, 1 / EFFICIENCY) + ceilings.launch_us
+
+
+WEIGHT_GEMM = Kernel(
+    name="implicit_gemm",
+    operation="conv_weight",
+    summary="one matrix product over parts of the pixels, added in order",
+    file="conv_backward/weight_gemm.cuh",
+    supports=_supports,
+    launch=_launch,
+    movement=_movement,
+    cost_us=_cost_us,
+    before=_before,
+    workspace=_workspace,
+)
