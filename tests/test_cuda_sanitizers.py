@@ -77,7 +77,7 @@ FAULTS = {
         "heap-buffer-overflow",
     ),
     "past_shared": (
-        "conv-shared_halo-grouped",
+        "conv-bank_padding-grouped",
         "shared.x[place[i] + shift]",
         "shared.x[place[i] + shift + 10000]",
         "out of bounds",

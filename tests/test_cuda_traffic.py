@@ -19,6 +19,7 @@ from tests.emulation.cases import conv_arrays, conv_plan
 from tests.emulation.chosen import runs
 from tests.emulation.elements import aligned
 from tests.emulation.problems import ConvCase
+from tests.emulation.tables import SAME
 
 pytestmark = pytest.mark.skipif(
     emulator.compiler() is None, reason="the emulator needs g++"
@@ -57,18 +58,30 @@ def _logged(kernel: str, case: ConvCase, directory: Path) -> list[emulator.Traff
     )
     plan = conv_plan(chosen, case)
     assert plan is not None
+    directory.mkdir(exist_ok=True)
     library = emulator.build([plan], directory, 32, logged=True)
     return emulator.traffic(library, plan, *map(aligned, conv_arrays(case)))
 
 
-def test_naive_is_coalesced(tmp_path: Path) -> None:
+def test_coalesced_is(tmp_path: Path) -> None:
     """Rows of 32 outputs: x and y in whole sectors, one weight for a whole warp."""
-    case = ConvCase("rows_of_a_warp", (1, 6, 32), (1, 1, 1), c=4, k=3)
-    x, weight, _, _, y, _ = _logged("naive", case, tmp_path)
+    case = ConvCase("rows_of_a_warp", (1, 6, 32), (1, 1, 1), c=4, k=32)
+    x, weight, _, _, y, _ = _logged("coalesced", case, tmp_path)
     assert x.sectors == x.requests * 4
     assert weight.sectors == weight.requests
     assert y.sectors == y.requests * 4
     assert x.requests == weight.requests == 4 * y.requests
+    assert x.bytes == weight.bytes == 4 * y.bytes
+
+
+def test_naive_is_not_coalesced(tmp_path: Path) -> None:
+    """The same bytes, but a warp's filters and outputs are a sector each."""
+    case = ConvCase("rows_of_a_warp", (1, 6, 32), (1, 1, 1), c=4, k=32)
+    x, weight, _, _, y, _ = _logged("naive", case, tmp_path)
+    assert x.sectors == x.requests  # one pixel for a whole warp
+    assert weight.sectors == weight.requests * 16  # two filters of four to a sector
+    assert y.sectors == y.requests * 32
+    assert x.bytes == weight.bytes == 4 * y.bytes
 
 
 def test_divergent_threads_meet_again(tmp_path: Path) -> None:
@@ -76,7 +89,7 @@ def test_divergent_threads_meet_again(tmp_path: Path) -> None:
     case = ConvCase(
         "edges", (1, 6, 32), (1, 1, 3), c=4, k=3, before=(0, 0, 1), after=(0, 0, 1)
     )
-    x, _, _, _, y, _ = _logged("naive", case, tmp_path)
+    x, _, _, _, y, _ = _logged("coalesced", case, tmp_path)
     assert x.requests == 3 * 4 * y.requests
     assert x.bytes == 4 * (3 * 32 - 2) * 4 * y.requests
 
@@ -84,7 +97,7 @@ def test_divergent_threads_meet_again(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("stride", "conflicts"), [(1, False), (2, True)], ids=["stride_1", "stride_2"]
 )
-def test_bank_conflicts_of_shared_halo(
+def test_bank_conflicts_of_bank_padding(
     stride: int, conflicts: bool, tmp_path: Path
 ) -> None:
     """None at stride 1 but of the stores of filters; two-way reads of x at stride 2."""
@@ -96,9 +109,21 @@ def test_bank_conflicts_of_shared_halo(
         k=32,
         stride=(1, stride, stride),
     )
-    shared = _logged("shared_halo", case, tmp_path)[-1]
+    shared = _logged("bank_padding", case, tmp_path)[-1]
     extra = (shared.passes - shared.least_passes) / shared.requests
     assert (extra > 0.2) == conflicts
+
+
+def test_padding_takes_the_conflicts_away(tmp_path: Path) -> None:
+    """The same requests and bytes as vector_loads, in fewer passes of the banks."""
+    case = ConvCase("tile", (1, 16, 16), (1, 3, 3), c=8, k=32, **SAME)
+    names = ("register_tile", "vector_loads", "bank_padding")
+    scalar, vectors, padded = (
+        _logged(name, case, tmp_path / name)[-1] for name in names
+    )
+    assert vectors.bytes == padded.bytes
+    assert vectors.requests == padded.requests < scalar.requests
+    assert padded.passes < 0.8 * vectors.passes
 
 
 @pytest.mark.parametrize("memory", ["first", "last"])

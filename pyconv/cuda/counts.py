@@ -12,7 +12,13 @@ from math import prod
 from pyconv.cuda.kernel import Problem, ceil_div
 from pyconv.problem import PADDING_MODES, ConvProblem
 
-__all__ = ["products", "strip_positions", "tile_positions", "window_taps"]
+__all__ = [
+    "products",
+    "row_vectors",
+    "strip_positions",
+    "tile_positions",
+    "window_taps",
+]
 
 AXES = (0, 1, 2)
 
@@ -70,6 +76,29 @@ def tile_positions(problem: ConvProblem, axis: int, tile: int, reach: int) -> in
     for number in range(ceil_div(problem.output[axis], tile)):
         start = number * step - problem.pad_before[axis]
         count += sum(_is_loaded(problem, start + i, extent) for i in range(reach))
+    return count
+
+
+def row_vectors(problem: ConvProblem, tile: int, reach: int, size: int) -> int:
+    """Count the aligned vectors of a row that all tiles of the width load.
+
+    Parameters
+    ----------
+    problem : ConvProblem
+        The convolution.
+    tile : int
+        Outputs of one tile.
+    reach : int
+        Positions of one tile with its halo.
+    size : int
+        Elements of a vector, which divides the width.
+    """
+    count = 0
+    for number in range(ceil_div(problem.output[2], tile)):
+        left = number * tile * problem.stride[2] - problem.pad_before[2]
+        first = max(left // size, 0)
+        last = min(ceil_div(left + reach, size), problem.input[2] // size)
+        count += max(last - first, 0)
     return count
 
 

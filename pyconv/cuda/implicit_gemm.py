@@ -25,7 +25,16 @@ from pyconv.cuda.kernel import (
 )
 from pyconv.problem import ConvProblem, itemsize_of, result_type
 
-__all__ = ["IMPLICIT_GEMM", "TILES", "GemmTile", "operand_passes"]
+__all__ = [
+    "IMPLICIT_GEMM",
+    "TILES",
+    "GemmTile",
+    "gemm_blocks",
+    "gemm_shared_bytes",
+    "operand_passes",
+    "pixels",
+    "waves",
+]
 
 WARP = 32
 BLOCK_K = 8
@@ -70,21 +79,21 @@ TILES = (
 )
 
 
-def _pixels(problem: ConvProblem) -> int:
+def pixels(problem: ConvProblem) -> int:
     """Count the rows of the product."""
     return problem.n * prod(problem.output)
 
 
-def _blocks(problem: ConvProblem, tile: GemmTile) -> tuple[int, int]:
+def gemm_blocks(problem: ConvProblem, tile: GemmTile) -> tuple[int, int]:
     """Count the blocks along the rows, and along the filters of a group."""
     return (
-        ceil_div(_pixels(problem), tile.block_m),
+        ceil_div(pixels(problem), tile.block_m),
         ceil_div(problem.k // problem.groups, tile.block_n),
     )
 
 
-def _shared_bytes(problem: ConvProblem, tile: GemmTile) -> int:
-    """Bytes of a block; `run` in 10_implicit_gemm.cuh, memory/gemm_tile.cuh, a test holds the two together.
+def gemm_shared_bytes(problem: ConvProblem, tile: GemmTile) -> int:
+    """Bytes of `Shared` in conv/gemm/product.cuh; a test holds the two together.
 
     The operands' two buffers, then a pass of sums in their place; and the rows' offsets.
     """
@@ -133,7 +142,7 @@ def _window_positions(problem: ConvProblem, tile: GemmTile) -> int:
 
 def _padded(problem: ConvProblem, tile: GemmTile) -> Movement:
     """Give the movement of whole tiles: sums past the end cost as much as any."""
-    along_m, along_n = _blocks(problem, tile)
+    along_m, along_n = gemm_blocks(problem, tile)
     blocks = problem.groups * along_m * along_n
     channels = problem.c // problem.groups
     taps = prod(problem.kernel)
@@ -157,15 +166,19 @@ def _padded(problem: ConvProblem, tile: GemmTile) -> Movement:
     )
 
 
+def waves(problem: ConvProblem, tile: GemmTile) -> float:
+    """Give the time of whole waves of blocks over that of the blocks alone."""
+    blocks = problem.groups * prod(gemm_blocks(problem, tile))
+    return ceil_div(blocks, MULTIPROCESSORS) * MULTIPROCESSORS / blocks
+
+
 @lru_cache(maxsize=1024)
 def _tile(problem: ConvProblem) -> GemmTile | None:
     """Choose the tile with the least estimated time; None if no sums fit a thread."""
 
     def estimate(tile: GemmTile) -> float:
-        blocks = problem.groups * prod(_blocks(problem, tile))
-        waves = ceil_div(blocks, MULTIPROCESSORS) * MULTIPROCESSORS / blocks
         alone = roofline_us(_padded(problem, tile), NOMINAL) - NOMINAL.launch_us
-        return alone * waves
+        return alone * waves(problem, tile)
 
     size = sum_bytes(problem)
     fitting = [
@@ -186,7 +199,7 @@ def _supports(problem: ConvProblem) -> str:
     tile = _tile(problem)
     if tile is None:
         return f"sums of {sum_bytes(problem)} bytes do not fit a thread's registers"
-    blocks = problem.groups * prod(_blocks(problem, tile))
+    blocks = problem.groups * prod(gemm_blocks(problem, tile))
     return "" if blocks <= MAX_BLOCKS else f"{blocks} tiles are more than a grid has"
 
 
@@ -212,9 +225,9 @@ def _launch(problem: ConvProblem) -> Launch:
             "thread_m": tile.thread_m,
             "thread_n": tile.thread_n,
         },
-        blocks=problem.groups * prod(_blocks(problem, tile)),
+        blocks=problem.groups * prod(gemm_blocks(problem, tile)),
         threads=tile.threads,
-        shared_bytes=_shared_bytes(problem, tile),
+        shared_bytes=gemm_shared_bytes(problem, tile),
         blocks_together=1 + (tile.threads == LARGE_BLOCK and sum_bytes(problem) == 4),
     )
 

@@ -8,9 +8,17 @@ simplest kernel of each operation comes first and takes every valid problem.
 from __future__ import annotations
 
 from pyconv.cuda.columns import COL2IM, IM2COL
-from pyconv.cuda.conv import NAIVE, SHARED_HALO
+from pyconv.cuda.conv import CACHED_WEIGHTS, COALESCED, NAIVE
 from pyconv.cuda.depthwise import DEPTHWISE
 from pyconv.cuda.gradient import BIAS, GRADIENT, SCATTER, WEIGHT
+from pyconv.cuda.halo import (
+    ASYNC_PIPELINE,
+    BANK_PADDING,
+    REGISTER_TILE,
+    SHARED_HALO,
+    VECTOR_LOADS,
+)
+from pyconv.cuda.im2col_gemm import IM2COL_GEMM
 from pyconv.cuda.implicit_gemm import IMPLICIT_GEMM
 from pyconv.cuda.kernel import Kernel
 from pyconv.cuda.pool import AVERAGE, LP, MAX
@@ -20,7 +28,14 @@ __all__ = ["KERNELS", "find", "of_operation"]
 
 KERNELS: tuple[Kernel, ...] = (
     NAIVE,
+    COALESCED,
+    CACHED_WEIGHTS,
     SHARED_HALO,
+    REGISTER_TILE,
+    VECTOR_LOADS,
+    BANK_PADDING,
+    ASYNC_PIPELINE,
+    IM2COL_GEMM,
     IMPLICIT_GEMM,
     DEPTHWISE,
     WEIGHT,

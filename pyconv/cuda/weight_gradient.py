@@ -15,6 +15,7 @@ from pyconv.cuda.implicit_gemm import (
     TILES,
     GemmTile,
     operand_passes,
+    pixels,
 )
 from pyconv.cuda.kernel import (
     MAX_BLOCKS,
@@ -50,11 +51,6 @@ def _columns(problem: ConvProblem) -> int:
     return problem.c // problem.groups * prod(problem.kernel)
 
 
-def _pixels(problem: ConvProblem) -> int:
-    """Count what is summed over."""
-    return problem.n * prod(problem.output)
-
-
 def _blocks(problem: ConvProblem, tile: GemmTile) -> tuple[int, int]:
     """Count the blocks along a group's filters, and along its columns."""
     return (
@@ -65,29 +61,29 @@ def _blocks(problem: ConvProblem, tile: GemmTile) -> tuple[int, int]:
 
 def parts_of(problem: ConvProblem, tile: GemmTile) -> int:
     """Count the parts of the pixels; `extents_of` in weight_gemm.cuh has the same rule."""
-    pixels = _pixels(problem)
+    summed = pixels(problem)
     tiles = problem.groups * prod(_blocks(problem, tile))
-    most = ceil_div(pixels, LEAST_PIXELS)
-    part = ceil_div(pixels, min(ceil_div(ENOUGH_BLOCKS, tiles), most))
-    return ceil_div(pixels, ceil_div(part, BLOCK_K) * BLOCK_K)
+    most = ceil_div(summed, LEAST_PIXELS)
+    part = ceil_div(summed, min(ceil_div(ENOUGH_BLOCKS, tiles), most))
+    return ceil_div(summed, ceil_div(part, BLOCK_K) * BLOCK_K)
 
 
 def _padded(problem: ConvProblem, tile: GemmTile) -> Movement:
     """Give the movement of whole tiles: sums past the end cost as much as any."""
     along_m, along_n = _blocks(problem, tile)
-    pixels, columns = _pixels(problem), _columns(problem)
+    summed, columns = pixels(problem), _columns(problem)
     parts = parts_of(problem, tile)
     elements = problem.k * columns
-    grad = along_n * problem.k * pixels
+    grad = along_n * problem.k * summed
     x = along_m * problem.n * problem.c * window_taps(problem)
     partial = parts * elements * sum_bytes(problem)
     moved = (grad + x + elements) * problem.itemsize + 2 * partial
     blocks = problem.groups * along_m * along_n
     images = along_m * problem.n * problem.c * prod(problem.input)
     warps = blocks * tile.threads // 32
-    from_shared = warps * pixels * operand_passes(tile, sum_bytes(problem), fast=1)
+    from_shared = warps * summed * operand_passes(tile, sum_bytes(problem), fast=1)
     return Movement(
-        flops=2 * blocks * tile.block_m * tile.block_n * pixels,
+        flops=2 * blocks * tile.block_m * tile.block_n * summed,
         global_bytes=moved,
         l1_bytes=max(from_shared, 1) * 128,
         l2_bytes=(grad + images + elements) * problem.itemsize + 2 * partial,
@@ -187,7 +183,7 @@ def _workspace(problem: ConvProblem) -> dict[str, int]:
 def _movement(problem: ConvProblem) -> Movement:
     """Give the movement with the chosen tile, flops of the sums that are kept."""
     padded = _padded(problem, _tile(problem))
-    kept = 2 * problem.k * _columns(problem) * _pixels(problem)
+    kept = 2 * problem.k * _columns(problem) * pixels(problem)
     return replace(padded, flops=kept)
 
 

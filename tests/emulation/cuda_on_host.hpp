@@ -42,6 +42,11 @@ void* dynamic_shared();
 void load(void* to, const void* from, unsigned long bytes);
 void store(void* to, const void* from, unsigned long bytes);
 
+// Copies that are done some time before the thread has waited for them.
+void copy_async(void* to, const void* from, unsigned long bytes, bool exists);
+void commit_copies();
+void wait_copies(int groups);
+
 } // namespace emulation
 
 #define __global__

@@ -4,20 +4,20 @@
 // order after each barrier, so a missing barrier shows. Shared memory is thread-local
 // storage of this library, filled with NaN before every block, so a word that was never
 // stored shows. A barrier that only part of a block reaches, or another part elsewhere,
-// ends the launch with a report, and so does a vector that is not aligned.
-// With the address log on, warps run in step instead (address_log.hpp).
+// ends the launch with a report, and so does a vector that is not aligned. With the
+// address log on, warps run in step instead (address_log.hpp).
 //
-// It proves index arithmetic and barriers, not memory ordering inside a barrier
-// interval and not speed.
+// It proves index arithmetic and barriers, not memory ordering between them, not speed.
 #include "address_log.hpp"
 #include "cuda_on_host.hpp"
+#include "hooks.hpp"
+#include "shared_memory.hpp"
 
 #ifdef __SANITIZE_ADDRESS__
 #include <sanitizer/asan_interface.h>
 #endif
 
-#include <dlfcn.h>
-#include <link.h>
+#include <csetjmp>
 #include <ucontext.h>
 
 #include <algorithm>
@@ -44,12 +44,22 @@ constexpr std::size_t WARP = 32;
 
 enum class State { READY, WAITING, DONE };
 
+struct Copy {
+    void* to;
+    const void* from; // null: zeros
+    std::size_t bytes;
+};
+
 struct Fiber {
-    ucontext_t context;
+    ucontext_t context; // for its start; then it is left and entered by jumps
+    std::jmp_buf left_at;
+    bool has_started = false;
     Uint3 index;
     State state = State::READY;
     Site waits_at{nullptr, 0};
     std::vector<unsigned char> stack;
+    // Groups of copies that have not been waited for; the last one is still open.
+    std::vector<std::vector<Copy>> copies;
     // For warps in step: where it stands, and what it touched since its last step.
     int depth = 0;
     const void* code = nullptr;
@@ -58,23 +68,38 @@ struct Fiber {
 
 Fiber* running = nullptr;
 ucontext_t scheduler;
+std::jmp_buf scheduler_left_at;
 const std::function<void()>* body = nullptr;
 int vote = 0;      // of the threads that have come to the barrier
 int last_vote = 0; // of all of them, at the last one
 bool in_step = false;
+std::mt19937 random_order;
 std::string report; // what ended the launch, if it did not end well
 AddressLog address_log;
-// The most a block of any architecture has.
 alignas(1024) unsigned char dynamic_memory[227 * 1024];
 
+// By jumps, which ask nothing of the system; a sanitizer must see the stacks change.
 void yield() {
+#ifdef __SANITIZE_ADDRESS__
     swapcontext(&running->context, &scheduler);
+#else
+    if (_setjmp(running->left_at) == 0)
+        _longjmp(scheduler_left_at, 1);
+#endif
 }
 
 void resume(Fiber& fiber) {
     running = &fiber;
     place.thread = fiber.index;
+#ifdef __SANITIZE_ADDRESS__
     swapcontext(&scheduler, &fiber.context);
+#else
+    if (_setjmp(scheduler_left_at) == 0) {
+        if (std::exchange(fiber.has_started, true))
+            _longjmp(fiber.left_at, 1);
+        setcontext(&fiber.context);
+    }
+#endif
     running = nullptr;
 }
 
@@ -90,44 +115,16 @@ void reset(Fiber& fiber, unsigned number) {
         fiber.stack.resize(STACK_BYTES);
     fiber.index = Uint3{number, 0, 0};
     fiber.state = State::READY;
+    fiber.has_started = false;
     fiber.depth = 0;
     fiber.code = nullptr;
     fiber.accesses.clear();
+    fiber.copies.assign(1, {});
     getcontext(&fiber.context);
     fiber.context.uc_stack.ss_sp = fiber.stack.data();
     fiber.context.uc_stack.ss_size = fiber.stack.size();
     fiber.context.uc_link = &scheduler;
     makecontext(&fiber.context, fiber_main, 0);
-}
-
-struct Segment {
-    unsigned char* begin;
-    std::size_t bytes;
-};
-
-int find_segment(dl_phdr_info* info, std::size_t, void* wanted) {
-    auto& [base, segment] = *static_cast<std::pair<std::uintptr_t, Segment>*>(wanted);
-    if (info->dlpi_addr != base)
-        return 0;
-    for (int i = 0; i < info->dlpi_phnum; ++i)
-        if (info->dlpi_phdr[i].p_type == PT_TLS && info->dlpi_tls_data != nullptr)
-            segment = {
-                static_cast<unsigned char*>(info->dlpi_tls_data),
-                info->dlpi_phdr[i].p_memsz};
-    return 1;
-}
-
-// Of this library and thread; the loader allocates it when it is first touched.
-Segment shared_memory() {
-    static thread_local volatile char anchor = 0;
-    anchor = 0;
-    Dl_info library;
-    std::pair<std::uintptr_t, Segment> found{0, {nullptr, 0}};
-    if (dladdr(reinterpret_cast<void*>(&find_segment), &library) != 0) {
-        found.first = reinterpret_cast<std::uintptr_t>(library.dli_fbase);
-        dl_iterate_phdr(find_segment, &found);
-    }
-    return found.second;
 }
 
 std::string text_of(Site site) {
@@ -170,11 +167,11 @@ bool end_interval(std::vector<Fiber>& fibers) {
 }
 
 // Runs every thread to its next barrier, in a random order.
-void run_apart(std::vector<Fiber>& fibers, std::mt19937& random) {
+void run_apart(std::vector<Fiber>& fibers) {
     std::vector<Fiber*> order;
     for (Fiber& fiber : fibers)
         order.push_back(&fiber);
-    std::shuffle(order.begin(), order.end(), random);
+    std::shuffle(order.begin(), order.end(), random_order);
     for (Fiber* fiber : order)
         if (fiber->state == State::READY)
             resume(*fiber);
@@ -207,11 +204,11 @@ bool step(Fiber* warp, std::size_t threads) {
 }
 
 // Runs every warp to its next barrier, in step.
-void run_in_step(std::vector<Fiber>& fibers, std::mt19937& random) {
+void run_in_step(std::vector<Fiber>& fibers) {
     std::vector<std::size_t> warps;
     for (std::size_t first = 0; first < fibers.size(); first += WARP)
         warps.push_back(first);
-    std::shuffle(warps.begin(), warps.end(), random);
+    std::shuffle(warps.begin(), warps.end(), random_order);
     for (std::size_t first : warps)
         while (step(&fibers[first], std::min(WARP, fibers.size() - first)))
             continue;
@@ -233,7 +230,7 @@ void launch(
     unsigned seed,
     const std::function<void()>& f) {
     std::vector<Fiber> fibers(threads);
-    std::mt19937 random(seed);
+    random_order.seed(seed);
     body = &f;
     place.block_extent = Uint3{threads, 1, 1};
     place.grid_extent = Uint3{blocks, 1, 1};
@@ -250,8 +247,12 @@ void launch(
         for (unsigned i = 0; i < threads; ++i)
             reset(fibers[i], i);
         do
-            (in_step ? run_in_step : run_apart)(fibers, random);
+            (in_step ? run_in_step : run_apart)(fibers);
         while (report.empty() && end_interval(fibers));
+        for (const Fiber& fiber : fibers)
+            for (const std::vector<Copy>& group : fiber.copies)
+                if (!group.empty() && report.empty())
+                    report = "a copy is never waited for";
         address_log.end_block();
     }
 }
@@ -274,14 +275,22 @@ int barrier_or(int value, Site site) {
     return last_vote;
 }
 
-// A load or store of the thread that runs.
 void touch(const void* address, unsigned bytes, bool writes, const void* site) {
     if (in_step && running != nullptr)
         running->accesses.push_back(
             {site, reinterpret_cast<std::uintptr_t>(address), bytes, writes});
 }
 
-// A basic block begins: the warp decides whose turn it is.
+void enter_function() {
+    if (running != nullptr)
+        ++running->depth;
+}
+
+void leave_function() {
+    if (running != nullptr)
+        --running->depth;
+}
+
 void enter_block(const void* code) {
     if (in_step && running != nullptr) {
         running->code = code;
@@ -300,6 +309,46 @@ void load(void* to, const void* from, unsigned long bytes) {
     std::memcpy(to, from, bytes);
 }
 
+void complete(const Copy& copy) {
+    if (copy.from != nullptr)
+        std::memcpy(copy.to, copy.from, copy.bytes);
+    else
+        std::memset(copy.to, 0, copy.bytes);
+}
+
+// Done at once or when it is waited for, by chance: whoever reads too early finds
+// nothing, whoever overwrites too early is found out.
+void copy_async(void* to, const void* from, unsigned long bytes, bool exists) {
+    const auto* site = static_cast<const char*>(__builtin_return_address(0));
+    if (exists) {
+        touch(from, static_cast<unsigned>(bytes), false, site);
+        check_aligned(from, bytes);
+    }
+    touch(to, static_cast<unsigned>(bytes), true, site + 1); // a request of its own
+    check_aligned(to, bytes);
+    const Copy copy{to, exists ? from : nullptr, bytes};
+    if (random_order() % 2 == 0)
+        complete(copy);
+    else
+        running->copies.back().push_back(copy);
+}
+
+void commit_copies() {
+    running->copies.emplace_back();
+}
+
+void wait_copies(int groups) {
+    auto& copies = running->copies;
+    std::vector<Copy> due;
+    while (copies.size() > static_cast<std::size_t>(groups) + 1) {
+        due.insert(due.end(), copies.front().begin(), copies.front().end());
+        copies.erase(copies.begin());
+    }
+    std::shuffle(due.begin(), due.end(), random_order);
+    for (const Copy& copy : due)
+        complete(copy);
+}
+
 void store(void* to, const void* from, unsigned long bytes) {
     touch(to, static_cast<unsigned>(bytes), true, __builtin_return_address(0));
     check_aligned(to, bytes);
@@ -307,50 +356,6 @@ void store(void* to, const void* from, unsigned long bytes) {
 }
 
 } // namespace emulation
-
-// ---- the compiler's hooks -----------------------------------------------------------
-
-#define PYCONV_HOOK(name, bytes, writes)                                               \
-    extern "C" void __tsan_##name(void* address) {                                     \
-        emulation::touch(address, bytes, writes, __builtin_return_address(0));         \
-    }
-
-PYCONV_HOOK(read1, 1, false)
-PYCONV_HOOK(read2, 2, false)
-PYCONV_HOOK(read4, 4, false)
-PYCONV_HOOK(read8, 8, false)
-PYCONV_HOOK(read16, 16, false)
-PYCONV_HOOK(write1, 1, true)
-PYCONV_HOOK(write2, 2, true)
-PYCONV_HOOK(write4, 4, true)
-PYCONV_HOOK(write8, 8, true)
-PYCONV_HOOK(write16, 16, true)
-
-extern "C" void __tsan_read_range(void* address, unsigned long bytes) {
-    emulation::touch(
-        address, static_cast<unsigned>(bytes), false, __builtin_return_address(0));
-}
-
-extern "C" void __tsan_write_range(void* address, unsigned long bytes) {
-    emulation::touch(
-        address, static_cast<unsigned>(bytes), true, __builtin_return_address(0));
-}
-
-extern "C" void __tsan_func_entry(void*) {
-    if (emulation::running != nullptr)
-        ++emulation::running->depth;
-}
-
-extern "C" void __tsan_func_exit() {
-    if (emulation::running != nullptr)
-        --emulation::running->depth;
-}
-
-extern "C" void __tsan_init() {}
-
-extern "C" void __sanitizer_cov_trace_pc() {
-    emulation::enter_block(__builtin_return_address(0));
-}
 
 // ---- the library's functions --------------------------------------------------------
 

@@ -7,9 +7,13 @@ are plain NumPy; the packed problem crosses as it crosses to a GPU.
 from __future__ import annotations
 
 import ctypes
+import os
 import shutil
 import subprocess
+import tempfile
 from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +43,8 @@ SANITIZERS = (
     "-fno-omit-frame-pointer",
     "-g1",
 )
+_KEPT: list[Any] = []  # folders that go with the process
+PARTS = ("emulate", "address_log", "hooks", "shared_memory")
 NOTHING = 0xFF  # a byte of a NaN
 GUARD = 2048  # bytes on each side of a workspace
 LINE = 128
@@ -108,6 +114,41 @@ def _compile(*arguments: str) -> None:
         raise RuntimeError(f"the emulator did not compile:\n{built.stderr}")
 
 
+def _texts(plans: list[CudaPlan]) -> list[str]:
+    """Write a text for each kernel's file: they are compiled side by side."""
+    files = dict.fromkeys(plan.kernel.file for plan in plans)
+    return [
+        kernel_text(plan for plan in plans if plan.kernel.file == file)
+        for file in files
+    ]
+
+
+def _object(hooks: tuple[str, ...], index_bits: int, text: str, target: Path) -> None:
+    """Compile one text."""
+    kernels = target.with_suffix(".inc")
+    kernels.write_text(text, encoding="ascii")
+    _compile(
+        *hooks,
+        f"-DPYCONV_INDEX_BITS={index_bits}",
+        f'-DPYCONV_KERNELS="{kernels}"',
+        "-c",
+        str(HERE / "kernels.cpp"),
+        "-o",
+        str(target),
+    )
+
+
+@lru_cache(maxsize=2)
+def _runtime(flags: tuple[str, ...]) -> tuple[Path, ...]:
+    """Compile what every library has beside its kernels, once for a process."""
+    kept = tempfile.TemporaryDirectory(prefix="pyconv-emulator-")
+    _KEPT.append(kept)
+    objects = tuple(Path(kept.name) / f"{name}.o" for name in PARTS)
+    for name, target in zip(PARTS, objects, strict=True):
+        _compile(*flags, "-c", str(HERE / f"{name}.cpp"), "-o", str(target))
+    return objects
+
+
 def build(
     plans: Iterable[CudaPlan],
     directory: Path,
@@ -122,29 +163,14 @@ def build(
     `sanitized` is checked at every access, and needs a process started for it.
     """
     hooks = HOOKS if logged else SANITIZERS if sanitized else ()
-    kernels = directory / f"kernels_{index_bits}.inc"
-    kernels.write_text(text or kernel_text(plans), encoding="ascii")
-    compiled = directory / f"kernels_{index_bits}.o"
-    _compile(
-        *hooks,
-        f"-DPYCONV_INDEX_BITS={index_bits}",
-        f'-DPYCONV_KERNELS="{kernels}"',
-        "-c",
-        str(HERE / "kernels.cpp"),
-        "-o",
-        str(compiled),
-    )
+    texts = [text] if text else _texts(list(plans))
+    objects = [directory / f"kernels_{index_bits}_{i}.o" for i, _ in enumerate(texts)]
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        list(pool.map(partial(_object, hooks, index_bits), texts, objects))
     library = directory / f"libemulated_{index_bits}.so"
-    _compile(
-        *(SANITIZERS if sanitized else ()),
-        "-shared",
-        str(HERE / "emulate.cpp"),
-        str(HERE / "address_log.cpp"),
-        str(compiled),
-        "-o",
-        str(library),
-        "-ldl",
-    )
+    flags = SANITIZERS if sanitized else ()
+    parts = (*_runtime(flags), *objects)
+    _compile(*flags, "-shared", *map(str, parts), "-o", str(library), "-ldl")
     loaded = ctypes.CDLL(str(library))
     loaded.emulate.restype = ctypes.c_char_p
     return loaded
@@ -208,23 +234,43 @@ def _run(
             *(_address(named[name], first.get(name, 0)) for name in chosen)
         )
         if launch.constant is not None:
-            _fill(library, launch.constant, named[launch.constant.array])
-        entry = getattr(library, f"{launch_name(plan, launch)}_from")
-        record = np.ascontiguousarray(packed)
-        trouble = library.emulate(
-            ctypes.cast(entry, ctypes.c_void_p),
-            ctypes.c_uint(launch.blocks),
-            ctypes.c_uint(launch.threads),
-            ctypes.c_ulong(launch.shared_bytes if launch.is_dynamic else 0),
-            ctypes.c_uint(seed),
-            ctypes.c_void_p(record.ctypes.data),
+            fill(library, launch.constant, named[launch.constant.array])
+        trouble = launch_entry(
+            library,
+            f"{launch_name(plan, launch)}_from",
+            (launch.blocks, launch.threads),
+            launch.shared_bytes if launch.is_dynamic else 0,
+            np.ascontiguousarray(packed),
             pointers,
+            seed,
         )
         if trouble:
-            raise RuntimeError(f"{plan!r}: {trouble.decode()}")
+            raise RuntimeError(f"{plan!r}: {trouble}")
 
 
-def _fill(
+def launch_entry(
+    library: ctypes.CDLL,
+    entry: str,
+    size: tuple[int, int],
+    dynamic_bytes: int,
+    record: np.ndarray[Any, Any],
+    pointers: ctypes.Array[Any],
+    seed: int,
+) -> str:
+    """Run one launch of blocks and threads; say what went wrong, or nothing."""
+    trouble: bytes | None = library.emulate(
+        ctypes.cast(getattr(library, entry), ctypes.c_void_p),
+        ctypes.c_uint(size[0]),
+        ctypes.c_uint(size[1]),
+        ctypes.c_ulong(dynamic_bytes),
+        ctypes.c_uint(seed),
+        ctypes.c_void_p(record.ctypes.data),
+        pointers,
+    )
+    return trouble.decode() if trouble else ""
+
+
+def fill(
     library: ctypes.CDLL, constant: Constant, array: np.ndarray[Any, Any] | None
 ) -> None:
     """Copy a part of an array to the library's constant memory."""

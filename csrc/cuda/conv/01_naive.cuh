@@ -1,14 +1,16 @@
 // naive: one thread computes one output and keeps nothing for its neighbours.
 //
 // The definition of the operation in the order it is read: every tap, every channel,
-// one chain of fused multiply-adds. It takes every problem (element types, ranks 1 to
-// 3, any pitches, stride, dilation, groups, padding mode), so every valid problem has
-// an answer on the GPU, and it is the first rung of the ladder: what the caches save
-// here is all there is.
+// one chain of fused multiply-adds. Threads are numbered against y's memory, as a loop
+// over filters inside one over pixels would run: channels first, neighbouring threads
+// take neighbouring filters of one pixel, whose places in y lie a plane apart. It takes
+// every problem (element types, ranks 1 to 3, any pitches, stride, dilation, groups,
+// padding mode) and is the first rung of the ladder: what the caches save here is all
+// there is.
 //
-// Global loads per output: 2 * (C/G) * T * R * S elements, no reuse in registers.
-// Neighbouring threads share most of their x through L1; all of a warp read the same
-// weight (NCHW: one broadcast). Shared memory: none. Registers: 48 ... 56.
+// Global loads per output: 2 * (C/G) * T * R * S elements, no reuse in registers. A
+// warp's load of x is one address (channels first), that of the weights and the store
+// of y up to 32 sectors. Shared memory: none. Registers: 48 ... 56.
 #pragma once
 
 #include "../direct_sum.cuh"
@@ -34,7 +36,7 @@ run(const ConvProblem& p,
     if (linear >= outputs)
         return;
     const OutputCoordinates at =
-        output_coordinates<CHANNELS_LAST>(linear, filters, p.output);
+        output_coordinates<!CHANNELS_LAST>(linear, filters, p.output);
 
     // compute, store
     const Index offset = offset_of(at, p.y_pitch);

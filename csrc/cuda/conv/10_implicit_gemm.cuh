@@ -21,10 +21,7 @@
 // Limits: few channels or filters in a group leave most of a tile empty.
 #pragma once
 
-#include "../direct_sum.cuh"
-#include "../epilogue.cuh"
-#include "../index.cuh"
-#include "../memory/gemm_tile.cuh"
+#include "gemm/product.cuh"
 
 namespace pyconv::conv_implicit_gemm {
 
@@ -43,26 +40,6 @@ struct Step {
     }
 };
 
-// Which rows and columns of the product are my block's.
-struct Block {
-    Index group;
-    Index row;
-    Index filter; // inside the group
-};
-
-template <class Tile>
-__device__ inline Block block_of(const ConvProblem& p, Index rows) {
-    // Filters vary fastest: blocks that read the same pixels run together, meet in L2.
-    const Index filters = static_cast<Index>(p.k / p.groups);
-    const Index blocks_n = ceil_div(filters, Index(Tile::BLOCK_N));
-    const Index blocks_m = ceil_div(rows, Index(Tile::BLOCK_M));
-    const Index linear = static_cast<Index>(blockIdx.x);
-    return Block{
-        linear / blocks_n / blocks_m,
-        linear / blocks_n % blocks_m * Tile::BLOCK_M,
-        linear % blocks_n * Tile::BLOCK_N};
-}
-
 // A row's pixel: where its image's group of channels lies in x, and its window begins.
 struct Pixel {
     Index image;
@@ -70,14 +47,9 @@ struct Pixel {
     bool exists; // false: past the last row
 };
 
-// Rows count pixels along the output's axes, width fastest, in either memory order.
-__device__ inline OutputCoordinates pixel_of(const ConvProblem& p, Index row) {
-    return output_coordinates<false>(row, 1, p.output);
-}
-
 __device__ inline Pixel
-pixel_at(const ConvProblem& p, const Block& block, Index row, Index rows) {
-    const OutputCoordinates at = pixel_of(p, row);
+pixel_at(const ConvProblem& p, const gemm::Block& block, Index row, Index rows) {
+    const OutputCoordinates at = gemm::pixel_of(p, row);
     Pixel pixel;
     const Index first = block.group * static_cast<Index>(p.c / p.groups);
     pixel.image = at.n * static_cast<Index>(p.x_pitch[0]) +
@@ -108,7 +80,7 @@ struct XLoader {
     Pixel pixel[PIXELS];
     Sum held[LOADS];
 
-    __device__ XLoader(const ConvProblem& p, const Block& block, Index rows) {
+    __device__ XLoader(const ConvProblem& p, const gemm::Block& block, Index rows) {
 #pragma unroll
         for (int i = 0; i < PIXELS; ++i)
             pixel[i] = pixel_at(p, block, block.row + Place(i).row, rows);
@@ -155,7 +127,7 @@ struct WeightLoader {
 
     __device__ void load(
         const ConvProblem& p,
-        const Block& block,
+        const gemm::Block& block,
         const W* __restrict__ weight,
         const Step& step) {
         const Index channels = static_cast<Index>(p.c / p.groups);
@@ -201,30 +173,13 @@ run(const ConvProblem& p,
     typename Element<X>::Result* y) {
     using Sum = typename Element<X>::Sum;
     using Operands = GemmOperands<Sum, Tile>;
-    using Staging = GemmStaging<Sum, Tile, CHANNELS_LAST>;
-    __shared__ union {
-        Operands operands;
-        Staging staging; // when the operands have been read
-    } shared;
-    __shared__ Index row_offset[Tile::BLOCK_M];
+    __shared__ gemm::Shared<Sum, Tile, CHANNELS_LAST> shared;
 
-    // setup: the block's rows and columns, and the thread's among them: neighbouring
-    // threads store neighbouring addresses of y
-    const Index rows = static_cast<Index>(p.n) * static_cast<Index>(p.output[0]) *
-                       static_cast<Index>(p.output[1]) *
-                       static_cast<Index>(p.output[2]);
-    const Block block = block_of<Tile>(p, rows);
-    const int thread = static_cast<int>(threadIdx.x);
-    const int thread_m =
-        CHANNELS_LAST ? thread / Tile::ALONG_N : thread % Tile::ALONG_M;
-    const int thread_n =
-        CHANNELS_LAST ? thread % Tile::ALONG_N : thread / Tile::ALONG_M;
-    Sum sum[Tile::THREAD_M][Tile::THREAD_N];
-#pragma unroll
-    for (int i = 0; i < Tile::THREAD_M; ++i)
-#pragma unroll
-        for (int j = 0; j < Tile::THREAD_N; ++j)
-            sum[i][j] = Sum{};
+    // setup: the block's rows and columns, and the thread's among them
+    const Index rows = gemm::rows_of(p);
+    const gemm::Block block = gemm::block_of<Tile>(p, rows);
+    const auto mine = gemm::thread_of<Tile, CHANNELS_LAST>();
+    Sum sum[Tile::THREAD_M][Tile::THREAD_N]{};
 
     // compute: a step's product while the next one is loaded
     XLoader<X, Tile, MODE, CHANNELS_LAST> from_x(p, block, rows);
@@ -243,56 +198,13 @@ run(const ConvProblem& p,
             from_weight.load(p, block, weight, step);
         }
         accumulate<Sum, Tile>(
-            shared.operands.m[buffer],
-            shared.operands.n[buffer],
-            thread_m,
-            thread_n,
-            sum);
+            shared.operands.m[buffer], shared.operands.n[buffer], mine.m, mine.n, sum);
     }
 
-    // store: by way of shared memory, where neighbouring threads take neighbouring
-    // outputs, and one piece of code finishes all of them
-    const Index filters = static_cast<Index>(p.k / p.groups);
-    const auto is_output = [&](int row, int column) {
-        return block.row + row < rows && block.filter + column < filters;
-    };
-    const auto filter_of = [&](int column) {
-        return block.group * filters + block.filter + column;
-    };
-    if (__syncthreads_or(from_weight.is_bad) && MODE == PAD_ZEROS) {
-#pragma unroll 1
-        for (int pass = 0; pass < Staging::PASSES; ++pass)
-            for_staged<Staging, Tile::THREADS>(
-                thread, pass, [&](int row, int column, int) {
-                    if (!is_output(row, column))
-                        return;
-                    OutputCoordinates at = pixel_of(p, block.row + row);
-                    at.k = filter_of(column);
-                    const Index offset = offset_of(at, p.y_pitch);
-                    const Sum total = direct_sum(p, at, x, weight);
-                    y[offset] = finish<ACTIVATION>(total, bias, at.k, residual, offset);
-                });
-        return;
-    }
-    // A row's pixel takes divisions: once for all of its filters.
-    for (int row = thread; row < Tile::BLOCK_M; row += Tile::THREADS)
-        row_offset[row] = offset_of(pixel_of(p, block.row + row), p.y_pitch);
-#pragma unroll
-    for (int pass = 0; pass < Staging::PASSES; ++pass) {
-        stage<Sum, Tile>(shared.staging, thread_m, thread_n, pass, sum);
-        __syncthreads(); // the rows are whole before anyone reads them
-        for_staged<Staging, Tile::THREADS>(
-            thread, pass, [&](int row, int column, int place) {
-                if (!is_output(row, column))
-                    return;
-                const Index k = filter_of(column);
-                const Index offset =
-                    row_offset[row] + k * static_cast<Index>(p.y_pitch[1]);
-                const Sum total = shared.staging.sum[place];
-                y[offset] = finish<ACTIVATION>(total, bias, k, residual, offset);
-            });
-        __syncthreads(); // everyone has read them before the next ones come
-    }
+    // store
+    const bool again = __syncthreads_or(from_weight.is_bad) && MODE == PAD_ZEROS;
+    gemm::store<Tile, ACTIVATION>(
+        p, block, rows, mine, shared, sum, x, weight, bias, residual, y, again);
 }
 
 } // namespace pyconv::conv_implicit_gemm

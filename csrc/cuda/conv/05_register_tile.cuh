@@ -1,0 +1,39 @@
+// register_tile: each thread keeps the sums of several outputs and several filters.
+//
+// What changed from shared_halo: a value read from shared memory is used more than
+// once. One of x feeds THREAD_K filters, one weight THREAD_OUTPUTS outputs: 4 x 8 sums
+// take 12 loads for 32 multiply-adds, where one sum takes 2 for 1. The filters' taps
+// wait in shared memory beside x, and a tile of x serves BLOCK_K filters: global loads
+// per output fall to (C/G) (HALO / (BLOCK_P BLOCK_Q BLOCK_K) + R S / (BLOCK_P BLOCK_Q))
+// elements, for 3 x 3 and the wide tile 0.08 (C/G). Still there: the pitches of both
+// tiles send a warp's addresses into the same banks. Registers: 115 ... 128, no spills.
+#pragma once
+
+#include "halo/tile.cuh"
+
+namespace pyconv::conv_register_tile {
+
+using Layout = halo::Layout<false, false>;
+
+template <
+    class X,
+    class W,
+    class Tile,
+    class Filter,
+    PaddingMode MODE,
+    Activation ACTIVATION,
+    bool CHANNELS_LAST,
+    bool ALIGNED_ROWS>
+__device__ void
+run(const ConvProblem& p,
+    const X* __restrict__ x,
+    const W* __restrict__ weight,
+    const typename Element<X>::Sum* __restrict__ bias,
+    const typename Element<X>::Result* residual,
+    typename Element<X>::Result* y) {
+    halo::
+        run<X, W, Tile, Filter, Layout, MODE, ACTIVATION, CHANNELS_LAST, ALIGNED_ROWS>(
+            p, x, weight, bias, residual, y);
+}
+
+} // namespace pyconv::conv_register_tile
