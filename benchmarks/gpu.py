@@ -31,6 +31,7 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.gpu_ceilings import ceilings, conformance, launch
 from benchmarks.gpu_contenders import (
     ROOT,
     Queue,
@@ -44,8 +45,8 @@ from benchmarks.gpu_contenders import (
     relative_error,
     torch_conv,
     torch_or_none,
-    with_tf32,
 )
+from benchmarks.gpu_gradients import gradients
 from benchmarks.shapes import Layer, square
 
 PACKAGES = ("cupy-cuda13x", "torch", "numpy", "nvidia-cuda-nvrtc", "nvidia-cudnn-cu13")
@@ -72,50 +73,6 @@ POOLS = (  # kind, (n, c, h, w), kernel, stride, padding
 )
 
 # ---- sections -----------------------------------------------------------------------
-
-
-def ceilings(queue: Queue) -> dict[str, Any]:
-    """What this card reaches: copy bandwidth, fp32 and TF32 matrix products."""
-    cupy, torch = queue.cupy, torch_or_none()
-    source = cupy.random.standard_normal(2**29, dtype=cupy.float32)
-    target = cupy.empty_like(source)
-    runs: dict[str, Callable[[int], object]] = {
-        "copy": lambda _: cupy.copyto(target, source)
-    }
-    size = 8192
-    moved = {"copy": 2 * source.nbytes}
-    flops = {}
-    if torch is not None:
-        a, b = (torch.randn(size, size, device="cuda") for _ in range(2))
-        for name, allowed in (("gemm_fp32", False), ("gemm_tf32", True)):
-            runs[name] = partial(_product, torch, a, b, allowed)
-            flops[name] = 2 * size**3
-    times = queue.turns(runs)
-    for name, time in times.items():
-        if name in moved:
-            time["gbytes_per_s"] = moved[name] / time["median_us"] * 1e-3
-        if name in flops:
-            time["tflops"] = flops[name] / time["median_us"] * 1e-6
-    return times
-
-
-def _product(torch: Any, a: Any, b: Any, tf32: bool, _: int) -> object:
-    """Multiply two matrices."""
-    return with_tf32(torch, tf32, partial(torch.mm, a, b))
-
-
-def launch(queue: Queue) -> dict[str, Any]:
-    """What one call costs the host: the smallest problems, nothing held back."""
-    cuda, torch = cuda_backend(), torch_or_none()
-    layer = square("tiny", "1x1", 1, 1, 4, 1)
-    runs: dict[str, Callable[[int], object]] = {}
-    for name, _ in cuda.algorithms("conv"):
-        made = conv_arrays(queue, layer, "first", bias=False, sets=1)
-        runs[f"pyconv_{name}"] = ours(cuda, layer, name, made)
-    if torch is not None:
-        made = conv_arrays(queue, layer, "first", bias=False, sets=1)
-        runs["torch"] = torch_conv(torch, layer, made, tf32=False)
-    return queue.turns(runs, hold=False)
 
 
 def correctness(_: Queue) -> dict[str, Any]:
@@ -189,7 +146,8 @@ def _failure(kernel: Any, case: Any, check: Callable[[], None]) -> list[str]:
 
 
 def conv(queue: Queue) -> dict[str, Any]:
-    """Ours and PyTorch's on published layers: both memory orders, bias, TF32."""
+    """Ours and PyTorch's on published layers: both memory orders, bias, TF32, bf16."""
+    types = ("float32",) if torch_or_none() is None else ("float32", "bfloat16")
     table: dict[str, Any] = {}
     for layer in LAYERS:
         row: dict[str, Any] = {
@@ -197,8 +155,8 @@ def conv(queue: Queue) -> dict[str, Any]:
             "compulsory_bytes": layer.compulsory_bytes(),
             "times": {},
         }
-        for memory, bias in product(("first", "last"), (False, True)):
-            row["times"].update(_conv_times(queue, layer, memory, bias=bias))
+        for dtype, memory, bias in product(types, ("first", "last"), (False, True)):
+            row["times"].update(_conv_times(queue, layer, memory, dtype, bias=bias))
         for time in row["times"].values():
             if "median_us" in time:
                 time["tflops"] = layer.flops / time["median_us"] * 1e-6
@@ -208,14 +166,15 @@ def conv(queue: Queue) -> dict[str, Any]:
 
 
 def _conv_times(
-    queue: Queue, layer: Layer, memory: str, *, bias: bool
+    queue: Queue, layer: Layer, memory: str, dtype: str, *, bias: bool
 ) -> dict[str, Any]:
-    """Check and time every contender on one layer, order and bias."""
+    """Check and time every contender on one layer, order, type and bias."""
     cuda, torch = cuda_backend(), torch_or_none()
-    arrays = conv_arrays(queue, layer, memory, bias=bias)
+    arrays = conv_arrays(queue, layer, memory, bias=bias, dtype=dtype)
+    is_float32 = dtype == "float32"
     problem = conv_problem(layer, arrays[0])
     order = "nchw" if memory == "first" else "nhwc"
-    suffix = f"{order}{'_bias' if bias else ''}"
+    suffix = f"{order}{'_bias' if bias else ''}{'' if is_float32 else '_bf16'}"
     runs: dict[str, Callable[[int], object]] = {}
     notes: dict[str, Any] = {}
     exact = exact_conv(torch, layer, arrays[0]) if torch is not None else None
@@ -225,16 +184,16 @@ def _conv_times(
             notes[name] = {"refused": candidate["reason"]}
             continue
         run = ours(cuda, layer, candidate["name"], arrays)
-        arrays[0]["y"].fill(np.nan)
+        arrays[0]["y"].fill(np.nan if is_float32 else -1)  # -1 is a NaN of bfloat16
         run(0)
         error = relative_error(torch, arrays[0]["y"], exact)
         notes[name] = {"relative_error": error, "predicted_us": candidate["cost_us"]}
-        if error is None or error < 1e-5:
+        if error is None or error < (1e-5 if is_float32 else 1e-2):
             runs[name] = run
         else:
             notes[name]["wrong"] = "not timed"
     if torch is not None:
-        for tf32 in (False, True):
+        for tf32 in (False, True) if is_float32 else (False,):
             name = f"torch_{'tf32' if tf32 else 'fp32'}_{suffix}"
             runs[name] = torch_conv(torch, layer, arrays, tf32=tf32)
     for name, time in queue.turns(runs).items():
@@ -297,8 +256,10 @@ def _their_pool(
 SECTIONS: dict[str, Callable[[Queue], dict[str, Any]]] = {
     "ceilings": ceilings,
     "launch": launch,
+    "conformance": conformance,
     "correctness": correctness,
     "conv": conv,
+    "gradients": partial(gradients, layers=LAYERS),
     "pool": pool,
 }
 

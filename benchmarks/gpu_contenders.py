@@ -22,6 +22,7 @@ from benchmarks.shapes import Layer
 ROOT = Path(__file__).resolve().parent.parent
 SAMPLES = 15
 SAMPLE_SECONDS = 2e-3  # of queued work: a hundred times an event's resolution
+FLOAT32_BYTES = 4
 ROTATE_BYTES = 256 * 2**20  # four times the largest L2 (60 MB on an H200)
 
 _SPIN = """
@@ -115,14 +116,31 @@ def with_tf32(torch: Any, allowed: bool, run: Callable[[], object]) -> object:
     return run()
 
 
-def device_array(queue: Queue, shape: tuple[int, ...], memory: str) -> Any:
-    """Draw a normal float32 array (N, C, H, W) in a memory order."""
+def device_array(
+    queue: Queue, shape: tuple[int, ...], memory: str, dtype: str = "float32"
+) -> Any:
+    """Draw a normal array (N, C, H, W) in a memory order.
+
+    bfloat16, which CuPy has not, is PyTorch's memory under the name of int16.
+    """
     cupy = queue.cupy
+    if dtype == "bfloat16":
+        torch = torch_or_none()
+        drawn = torch.randn(shape, device="cuda").bfloat16()
+        if memory == "last" and len(shape) > 1:
+            drawn = drawn.contiguous(memory_format=torch.channels_last)
+        return cupy.from_dlpack(drawn.view(torch.int16))
     if memory == "last":
         stored = (shape[0], *shape[2:], shape[1])
         drawn = cupy.random.standard_normal(stored, dtype=cupy.float32)
         return drawn.transpose(0, 3, 1, 2)
     return cupy.random.standard_normal(shape, dtype=cupy.float32)
+
+
+def as_tensor(torch: Any, a: Any) -> Any:
+    """See a device array as a tensor; int16 stands for bfloat16."""
+    tensor = torch.from_dlpack(a)
+    return tensor.view(torch.bfloat16) if tensor.dtype == torch.int16 else tensor
 
 
 def sets_for(nbytes: int) -> int:
@@ -131,16 +149,22 @@ def sets_for(nbytes: int) -> int:
 
 
 def conv_arrays(
-    queue: Queue, layer: Layer, memory: str, *, bias: bool, sets: int = 0
+    queue: Queue,
+    layer: Layer,
+    memory: str,
+    *,
+    bias: bool,
+    sets: int = 0,
+    dtype: str = "float32",
 ) -> list[dict[str, Any]]:
-    """Make sets of x, weight, bias and y."""
+    """Make sets of x, weight, bias (float32 in any case) and y."""
     count = sets or sets_for(layer.compulsory_bytes())
     return [
         {
-            "x": device_array(queue, layer.x_shape, memory),
-            "weight": device_array(queue, layer.w_shape, "first"),
+            "x": device_array(queue, layer.x_shape, memory, dtype),
+            "weight": device_array(queue, layer.w_shape, "first", dtype),
             "bias": device_array(queue, (layer.k,), "first") if bias else None,
-            "y": device_array(queue, layer.y_shape, memory),
+            "y": device_array(queue, layer.y_shape, memory, dtype),
         }
         for _ in range(count)
     ]
@@ -171,13 +195,17 @@ def triple(depth: int, values: tuple[int, ...]) -> Any:
     return (depth, *values)
 
 
-def conv_problem(layer: Layer, arrays: dict[str, Any]) -> Any:
-    """Describe a layer on its arrays."""
-    from pyconv.problem import ConvProblem
+def conv_problem(
+    layer: Layer, arrays: dict[str, Any], kind: str = "ConvProblem"
+) -> Any:
+    """Describe a layer, or its gradient, on its arrays."""
+    from pyconv import problem
 
-    return ConvProblem(
-        dtype=0,
-        weight_dtype=0,
+    size = arrays["x"].itemsize
+    dtype = problem.DTYPES["float32" if size == FLOAT32_BYTES else "bfloat16"]
+    return getattr(problem, kind)(
+        dtype=dtype,
+        weight_dtype=dtype,
         n=layer.n,
         c=layer.c,
         k=layer.k,
@@ -192,7 +220,7 @@ def conv_problem(layer: Layer, arrays: dict[str, Any]) -> Any:
         padding_mode=0,
         accuracy=1,
         activation=0,
-        has_bias=int(arrays["bias"] is not None),
+        has_bias=int(arrays.get("bias") is not None),
         has_residual=0,
         x_pitch=pitch(arrays["x"]),
         w_pitch=pitch(arrays["weight"]),
@@ -250,11 +278,14 @@ def torch_conv(
     last = arrays[0]["x"].strides[1] == arrays[0]["x"].itemsize and layer.c > 1
     tensors = []
     for one in arrays:
-        weight = torch.from_dlpack(one["weight"])
+        weight = as_tensor(torch, one["weight"])
         if last:  # its best setting: weights in the same order
             weight = weight.contiguous(memory_format=torch.channels_last)
-        bias = None if one["bias"] is None else torch.from_dlpack(one["bias"])
-        tensors.append((torch.from_dlpack(one["x"]), weight, bias))
+        x = as_tensor(torch, one["x"])
+        bias = None
+        if one["bias"] is not None:
+            bias = torch.from_dlpack(one["bias"]).to(x.dtype)
+        tensors.append((x, weight, bias))
     options = (layer.stride, layer.padding, layer.dilation, layer.groups)
 
     def run(call: int) -> object:
@@ -268,7 +299,7 @@ def torch_conv(
 
 def exact_conv(torch: Any, layer: Layer, arrays: dict[str, Any]) -> Any:
     """Compute a layer in float64 on the card."""
-    x, weight = (torch.from_dlpack(arrays[name]).double() for name in ("x", "weight"))
+    x, weight = (as_tensor(torch, arrays[name]).double() for name in ("x", "weight"))
     bias = arrays["bias"]
     return torch.nn.functional.conv2d(
         x,
@@ -285,6 +316,6 @@ def relative_error(torch: Any, y: Any, exact: Any) -> float | None:
     """Give ||y - exact|| / ||exact||, infinite for NaN; None if there is no PyTorch."""
     if torch is None:
         return None
-    difference = torch.from_dlpack(y).double() - exact
+    difference = as_tensor(torch, y).double() - exact
     error = float(difference.norm() / exact.norm())
     return error if error == error else float("inf")  # noqa: PLR0124 - NaN

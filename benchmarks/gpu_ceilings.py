@@ -1,0 +1,171 @@
+"""What a card can do at most, what a launch costs, and whether primitives conform.
+
+Question: which ceilings do the kernels' figures stand under? Bandwidth of the device
+memory and from L2 to the multiprocessors, matrix products as the library at hand
+reaches them, and the host's time for a launch, of 1 and of 12 arguments, of a whole
+call, and of a call's captured graph.
+"""
+
+# ruff: noqa: PLC0415 - CuPy and PyTorch are imported only where a GPU is used
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from benchmarks.gpu_contenders import (
+    Queue,
+    conv_arrays,
+    cuda_backend,
+    ours,
+    torch_conv,
+    torch_or_none,
+    with_tf32,
+)
+from benchmarks.shapes import square
+
+__all__ = ["KERNELS", "ceilings", "conformance", "launch"]
+
+SIZE = 8192  # of the matrices
+L2_BYTES = 16 * 2**20  # fits every L2 of interest, and no L1
+L2_ROUNDS = 64
+L2_THREADS = 512
+BLOCKS_A_PROCESSOR = 4
+ARGUMENTS = 12
+
+_READ_L2 = """
+extern "C" __global__ void read_l2(
+    const float4* from, float* to, int vectors, int rounds) {
+    float sum = 0;
+    for (int round = 0; round < rounds; ++round)
+        for (int i = blockIdx.x * blockDim.x + threadIdx.x; i < vectors;
+             i += gridDim.x * blockDim.x) {
+            const float4 v = __ldcg(from + i); // past L1
+            sum += v.x + v.y + v.z + v.w;
+        }
+    if (sum == 12345.0f) // never: but the sum must be computed
+        *to = sum;
+}
+"""
+_ONE = """
+extern "C" __global__ void one(float*) {}
+"""
+_TWELVE = f"""
+extern "C" __global__ void twelve({", ".join(["float*"] * ARGUMENTS)}) {{}}
+"""
+# Every text that is compiled here; a test compiles them without a GPU.
+KERNELS = {"read_l2": _READ_L2, "one": _ONE, "twelve": _TWELVE}
+
+
+def _load(name: str) -> Any:
+    """Compile and load one of this module's kernels."""
+    from pyconv.cuda import device, module
+
+    number = device.current_device()
+    options = module.options_for(device.architecture(number), 32)
+    return module.load(KERNELS[name], options, name, number)
+
+
+def ceilings(queue: Queue) -> dict[str, Any]:
+    """Measure copy and L2 bandwidth, and fp32, TF32 and bf16 matrix products."""
+    cupy, torch = queue.cupy, torch_or_none()
+    source = cupy.random.standard_normal(2**29, dtype=cupy.float32)
+    target = cupy.empty_like(source)
+    small = cupy.zeros(L2_BYTES // 4, cupy.float32)
+    processors = cupy.cuda.Device().attributes["MultiProcessorCount"]
+    blocks = BLOCKS_A_PROCESSOR * processors
+    read_l2 = _load("read_l2")
+    asked = (small, target, np.int32(L2_BYTES // 16), np.int32(L2_ROUNDS))
+    runs: dict[str, Callable[[int], object]] = {
+        "copy": lambda _: cupy.copyto(target, source),
+        "l2_to_processors": lambda _: read_l2.launch(blocks, L2_THREADS, asked),
+    }
+    moved = {"copy": 2 * source.nbytes, "l2_to_processors": L2_BYTES * L2_ROUNDS}
+    flops = {}
+    if torch is not None:
+        a, b = (torch.randn(SIZE, SIZE, device="cuda") for _ in range(2))
+        halves = (a.bfloat16(), b.bfloat16())
+        for name, matrices, allowed in (
+            ("gemm_fp32", (a, b), False),
+            ("gemm_tf32", (a, b), True),
+            ("gemm_bf16", halves, True),
+        ):
+            runs[name] = partial(_product, torch, *matrices, allowed)
+            flops[name] = 2 * SIZE**3
+    times = queue.turns(runs)
+    for name, time in times.items():
+        if name in moved:
+            time["gbytes_per_s"] = moved[name] / time["median_us"] * 1e-3
+        if name in flops:
+            time["tflops"] = flops[name] / time["median_us"] * 1e-6
+    return times
+
+
+def _product(torch: Any, a: Any, b: Any, tf32: bool, _: int) -> object:
+    """Multiply two matrices."""
+    return with_tf32(torch, tf32, partial(torch.mm, a, b))
+
+
+def launch(queue: Queue) -> dict[str, Any]:
+    """Measure what one call costs the host: tiny problems, nothing held back."""
+    cupy, cuda, torch = queue.cupy, cuda_backend(), torch_or_none()
+    one, twelve = _load("one"), _load("twelve")
+    nothing = cupy.zeros(1, cupy.float32)
+    runs: dict[str, Callable[[int], object]] = {
+        "1_argument": lambda _: one.launch(1, 32, (nothing,)),
+        "12_arguments": lambda _: twelve.launch(1, 32, (nothing,) * ARGUMENTS),
+    }
+    layer = square("tiny", "1x1", 1, 1, 4, 1)
+    for name, _ in cuda.algorithms("conv"):
+        made = conv_arrays(queue, layer, "first", bias=False, sets=1)
+        try:
+            runs[f"pyconv_{name}"] = ours(cuda, layer, name, made)
+        except ValueError:  # refuses the layer
+            continue
+    runs["graph"] = _captured(queue, runs["pyconv_implicit_gemm"])
+    if torch is not None:
+        made = conv_arrays(queue, layer, "first", bias=False, sets=1)
+        runs["torch"] = torch_conv(torch, layer, made, tf32=False)
+    return queue.turns(runs, hold=False)
+
+
+def _captured(queue: Queue, run: Callable[[int], object]) -> Callable[[int], object]:
+    """Capture a call in a graph; each call of the result replays it."""
+    cupy = queue.cupy
+    stream = cupy.cuda.Stream(non_blocking=True)
+    with stream:
+        run(0)  # compiled, loaded, memory in the pool
+        stream.synchronize()
+        stream.begin_capture()
+        run(0)
+        graph = stream.end_capture()
+    return lambda _: graph.launch()
+
+
+def conformance(_: Queue) -> dict[str, Any]:
+    """Run every primitive that the emulator stands in for, against its definition."""
+    import cupy
+
+    from pyconv.cuda import device, module
+    from tests.emulation import primitives
+
+    number = device.current_device()
+    options = module.options_for(device.architecture(number), 32)
+    kernel = module.load(
+        primitives.text(), options, primitives.ENTRY, number, primitives.DYNAMIC_BYTES
+    )
+    made = primitives.arrays()
+    there = {name: cupy.asarray(a.view(f"u{a.itemsize}")) for name, a in made.items()}
+    constants = there.pop("constants")
+    arguments = tuple(there.values())
+    kernel.launch_with(primitives.CONSTANT, constants, 1, primitives.THREADS, arguments)
+    for name, a in there.items():
+        made[name][...] = cupy.asnumpy(a).view(made[name].dtype)
+    try:
+        primitives.check(made)
+    except AssertionError as error:
+        return {"failures": [str(error).strip()[:400]]}
+    return {"failures": []}
