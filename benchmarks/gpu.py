@@ -86,7 +86,7 @@ def correctness(_: Queue) -> dict[str, Any]:
         there = [elements.device_copy(a) for a in arrays]
         cuda.run(cases.conv_plan(kernel, conv_case), *there)
         got = (*arrays[:-1], cuda.to_host(there[-1]))
-        check = partial(cases.check_conv, conv_case, got)
+        check = partial(cases.check_conv, conv_case, got, kernel.rounding)
         failures += _failure(kernel, conv_case, check)
     for kernel, case in cases.POOL_PAIRS:
         x, *outputs = cases.pool_arrays(case)

@@ -27,7 +27,10 @@ Array = NDArray[Any]
 PEER_SLACK = 10.0
 # Promises of the algorithms that round a tile or a sample as a whole: root mean square of
 # the error over that of the result. The FFT computes in float64 and rounds once.
-RELATIVE = {"winograd": 2e-5, "fft": float(np.finfo(np.float32).eps)}
+RELATIVE = {
+    **dict.fromkeys(("winograd", "winograd_f2", "winograd_f4"), 2e-5),
+    "fft": float(np.finfo(np.float32).eps),
+}
 # Of types that are summed in float32: unit roundoff, smallest positive number.
 UNITS = {"float32": 2.0**-24, "float16": 2.0**-11, "bfloat16": 2.0**-8}
 SMALLEST = {"float32": 2.0**-149, "float16": 2.0**-24, "bfloat16": 2.0**-133}

@@ -18,6 +18,8 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
+from tests.winograd_error import WINOGRAD_STEPS, winograd_amplification
+
 Array = NDArray[Any]
 Pairs = tuple[tuple[int, int], ...]
 
@@ -181,27 +183,6 @@ def rounded(answer: Answer, dtype: Any, unit_of: float) -> Answer:
     return Answer(answer.value, answer.bound + unit_of * largest + tiny)
 
 
-def winograd_amplification(pairs: tuple[float, ...], m: int, r: int) -> float:
-    """Largest sum over the points of |A| max|G| sum|B|, in one dimension.
-
-    The transforms are built here from the points alone, by Toom and Cook's recipe.
-    """
-    points = [0.0, *(sign * p for p in pairs for sign in (1, -1))]
-    n = m + r - 1
-    assert len(points) == n - 1
-    products = np.zeros(n)
-    for i, point in enumerate(points):
-        others = [q for j, q in enumerate(points) if j != i]
-        norm = math.prod(point - q for q in others)
-        products[i] = max(abs(point**t / norm) for t in range(r))
-        products[i] *= np.abs(np.poly(others)).sum()
-    products[n - 1] = np.abs(np.poly(points)).sum()
-    outputs = np.zeros((n, m))
-    outputs[: n - 1] = [[abs(point**i) for i in range(m)] for point in points]
-    outputs[n - 1, m - 1] = 1
-    return float((products @ outputs).max())
-
-
 # Points and sizes of csrc/cpu/micro/winograd.hpp: pairs, m, r, dimensions.
 WINOGRAD_FORMS = (
     ((1.0,), 2, 3, 2),
@@ -214,7 +195,6 @@ WINOGRAD_AMPLIFICATION = max(
     winograd_amplification(pairs, m, r) ** dimensions
     for pairs, m, r, dimensions in WINOGRAD_FORMS
 )
-WINOGRAD_STEPS = 40  # roundings of the three transforms in a row
 # Two transforms in, one out, each off by 8 u log2 N of its 2-norm at most (Higham,
 # section 24.1: log2 N steps of eta, eta = u + gamma_4 (sqrt(2) + u) < 8 u).
 FFT_STEPS = 24.0

@@ -53,7 +53,7 @@ def test_conv_on_the_device(kernel: Any, case: Any) -> None:
     assert plan is not None
     x, weight, bias, residual, y = map(device_copy, arrays)
     cuda.run(plan, x, weight, bias, residual, y)
-    check_conv(case, (*arrays[:-1], cuda.to_host(y)))
+    check_conv(case, (*arrays[:-1], cuda.to_host(y)), kernel.rounding)
 
 
 @pytest.mark.parametrize(("kernel", "case"), POOL_PAIRS, ids=pair_id)

@@ -198,7 +198,7 @@ PROBLEM = r"core/problem\.hpp"
 # What a kernel may see: the problem and its own contract.
 KERNEL_HEADERS = rf"{PROBLEM}|cpu/isa/isa\.hpp"
 ALGORITHM = rf"cpu/(?!isa/table).*|core/.*|{STANDARD}"
-CUDA_PARTS = rf"cuda/(memory/.*|mma/.*|direct_sum\.cuh|epilogue\.cuh|index\.cuh)|{PROBLEM}|{STANDARD}"
+CUDA_PARTS = rf"cuda/(memory/.*|mma/.*|direct_sum\.cuh|epilogue\.cuh|index\.cuh|winograd\.cuh)|{PROBLEM}|{STANDARD}"
 
 # folder -> what its files may include, as a pattern of the whole name
 CPP_RULES = {

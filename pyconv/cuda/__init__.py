@@ -54,7 +54,7 @@ def candidates(problem: Problem) -> list[dict[str, Any]]:
         entry: dict[str, Any] = {
             "name": kernel.name,
             "summary": kernel.summary,
-            "rounding": "direct",
+            "rounding": kernel.rounding,
             "reason": reason,
             "cost_us": 0.0,
             "pack_us": 0.0,

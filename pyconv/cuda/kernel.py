@@ -78,6 +78,8 @@ class Launch:
     is_dynamic: bool = False
     # Blocks that are to share a multiprocessor: what registers a thread may have.
     blocks_together: int = 1
+    # The same where indices are wide and take registers of their own; 0: as many.
+    wide_blocks_together: int = 0
     constant: Constant | None = None
     # Of a part of the problem: that part, and where it begins in each array, in bytes.
     part: Problem | None = None
@@ -86,7 +88,11 @@ class Launch:
     @property
     def bounds(self) -> str:
         """What the compiler is to know of the launch."""
-        return f"__launch_bounds__({self.threads}, {self.blocks_together})"
+        together = str(self.blocks_together)
+        if self.wide_blocks_together:
+            wide = self.wide_blocks_together
+            together = f"PYCONV_INDEX_BITS == 64 ? {wide} : {together}"
+        return f"__launch_bounds__({self.threads}, {together})"
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,6 +164,8 @@ class Kernel:
     # arrays of bytes that they leave things in for each other.
     before: Callable[[Any], tuple[Launch, ...]] = no_launches
     workspace: Callable[[Any], dict[str, int]] = no_workspace
+    # Whose bits it returns: what is not the same must not be exchanged freely.
+    rounding: str = "direct"
 
 
 def ceil_div(value: int, divisor: int) -> int:

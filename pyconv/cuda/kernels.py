@@ -23,6 +23,7 @@ from pyconv.cuda.implicit_gemm import IMPLICIT_GEMM
 from pyconv.cuda.kernel import Kernel
 from pyconv.cuda.pool import AVERAGE, LP, MAX
 from pyconv.cuda.weight_gradient import WEIGHT_GEMM
+from pyconv.cuda.winograd_f2 import WINOGRAD_F2
 
 __all__ = ["KERNELS", "find", "of_operation"]
 
@@ -38,6 +39,7 @@ KERNELS: tuple[Kernel, ...] = (
     IM2COL_GEMM,
     IMPLICIT_GEMM,
     DEPTHWISE,
+    WINOGRAD_F2,
     WEIGHT,
     WEIGHT_GEMM,
     BIAS,

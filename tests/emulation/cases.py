@@ -34,6 +34,7 @@ from tests.emulation.problems import (
     pool_problem,
     pooled,
 )
+from tests.emulation.rounding import scale_and_steps
 from tests.emulation.tables import CONV_CASES, POOL_CASES
 
 
@@ -110,8 +111,10 @@ def plans() -> Iterator[CudaPlan]:
         yield plan
 
 
-def check_conv(case: ConvCase, arrays: tuple[Array | None, ...]) -> None:
-    """Compare y with the exact answer, within the bound of one summation chain."""
+def check_conv(
+    case: ConvCase, arrays: tuple[Array | None, ...], rounding: str = "direct"
+) -> None:
+    """Compare y with the exact answer, within the bound of a kernel's rounding."""
     x, weight, bias, residual, y = (None if a is None else exact(a) for a in arrays)
     assert x is not None
     assert weight is not None
@@ -127,15 +130,14 @@ def check_conv(case: ConvCase, arrays: tuple[Array | None, ...]) -> None:
         wrapped = total.astype(stored.dtype)
         check_stored(case.dtype, stored, activated(wrapped, case.activation), wrapped)
         return
-    scale = conv_sum(case, abs(x), abs(weight))
+    scale, steps = scale_and_steps(case, x, weight, rounding)
     if bias is not None:
         scale = scale + abs(bias).reshape(-1, 1, 1, 1)
     if residual is not None:
         scale = scale + abs(residual)
-    # n multiply-adds and two additions; activations are Lipschitz with constant < 1.13
-    # and cost a few roundings of their own.
-    n = (case.c // case.groups) * int(np.prod(case.kernel)) + 2
-    bound = 1.13 * chain_bound(case.dtype, n, scale)
+    # The sum's roundings and two additions; activations are Lipschitz with constant
+    # < 1.13 and cost a few roundings of their own.
+    bound = 1.13 * chain_bound(case.dtype, steps + 2, scale)
     if case.activation:
         bound = bound + chain_bound(case.dtype, 8, np.ones(()))
     check_stored(case.dtype, stored, activated(total, case.activation), bound)
