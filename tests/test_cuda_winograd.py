@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from pyconv import cuda
+from pyconv.cuda import winograd_f4
 from pyconv.cuda.kernel import Kernel
 from pyconv.cuda.kernels import find
 from pyconv.cuda.launch import CudaPlan
@@ -19,7 +20,7 @@ from pyconv.protocols import Candidate
 from pyconv.selection import quickest
 from tests.emulation import emulator
 from tests.emulation.cases import check_conv, conv_arrays, conv_plan
-from tests.emulation.elements import arranged, guarded, guards_are_whole
+from tests.emulation.elements import aligned, arranged, guarded, guards_are_whole
 from tests.emulation.problems import ConvCase, conv_problem, conv_sum
 from tests.emulation.tables import SAME
 
@@ -34,6 +35,7 @@ NEEDS_COMPILER = pytest.mark.skipif(
 )
 # Several blocks of tiles, of filters, and steps of channels; none of them whole.
 DEEP = ConvCase("deep", (1, 13, 15), (1, 3, 3), n=3, c=19, k=70, **SAME)
+SECTOR = 32
 INNER = ConvCase("inner", (1, 16, 16), (1, 3, 3), c=5, k=6)
 
 
@@ -113,6 +115,81 @@ def test_what_is_not_finite_stays_in_its_windows(
         np.testing.assert_allclose(y[inside & fits], direct[inside & fits], rtol=1e-5)
     assert np.isfinite(y[~inside]).all()
     np.testing.assert_allclose(y[~inside], direct[~inside], atol=1e-4)
+
+
+@NEEDS_COMPILER
+@pytest.mark.parametrize("blocks", [1, 2], ids=["rows", "images"])
+def test_parts_do_not_show(
+    blocks: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Rows of an image, or images, at a time: the same sums, and counted as exactly."""
+    case = replace(INNER, input=(1, 32, 36), n=2, residual=True, mode=1, **SAME)
+    kernel = winograd_f4.WINOGRAD_F4
+    whole = plan(kernel, case)
+    block_bytes = (whole.workspace["v"] + whole.workspace["m"]) // 3
+    monkeypatch.setattr(winograd_f4, "WORKSPACE_BYTES", blocks * block_bytes)
+    winograd_f4._parts.cache_clear()
+    cut = plan(kernel, case)
+    assert cut.workspace["v"] + cut.workspace["m"] == blocks * block_bytes
+    assert len(whole.launches) == 1 + 3
+    assert len(cut.launches) == 1 + 3 * (4 if blocks == 1 else 2)
+    is_counted = blocks == 1
+    library = emulator.build([whole, cut], tmp_path, 32, logged=is_counted)
+    arrays = conv_arrays(case)
+    moved = kernel.movement(cut.problem)
+    winograd_f4._parts.cache_clear()
+    if is_counted:
+        *found, _ = emulator.traffic(library, cut, *map(aligned, arrays))
+        assert sum(one.bytes for one in found) == moved.global_bytes
+    results = []
+    for one in (whole, cut):
+        guarded_arrays = tuple(map(guarded, arrays))
+        emulator.run(library, one, *guarded_arrays)
+        assert guards_are_whole(guarded_arrays[-1])
+        results.append(guarded_arrays[-1])
+    check_conv(case, (*arrays[:-1], results[0]), kernel.rounding)
+    np.testing.assert_array_equal(*results)
+
+
+@NEEDS_COMPILER
+@pytest.mark.parametrize("tile", winograd_f4.TILES, ids=lambda tile: tile.name)
+def test_every_tile_of_the_products(
+    tile: winograd_f4.ProductTile, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kernel = winograd_f4.WINOGRAD_F4
+    usual = plan(kernel, DEEP)
+    monkeypatch.setattr(winograd_f4, "_tile", lambda _: tile)
+    winograd_f4._parts.cache_clear()
+    other = plan(kernel, DEEP)
+    winograd_f4._parts.cache_clear()
+    assert other.launch.tile["block_m"] == tile.block_m
+    library = emulator.build([usual, other], tmp_path, 32)
+    arrays, again = conv_arrays(DEEP), conv_arrays(DEEP)
+    emulator.run(library, usual, *arrays)
+    emulator.run(library, other, *again)
+    check_conv(DEEP, again, kernel.rounding)
+    np.testing.assert_array_equal(again[-1], arrays[-1])
+
+
+@NEEDS_COMPILER
+@EVERY_KERNEL
+@pytest.mark.parametrize("memory", ["first", "last"])
+def test_what_lies_between_moves_in_whole_sectors(
+    kernel: Kernel, memory: str, tmp_path: Path
+) -> None:
+    case = ConvCase("whole", (1, 8, 32), (1, 3, 3), c=8, k=32, memory=memory, **SAME)
+    chosen = plan(kernel, case)
+    library = emulator.build([chosen], tmp_path, 32, logged=True)
+    x, _, _, _, y, *between, shared = emulator.traffic(
+        library, chosen, *map(aligned, conv_arrays(case))
+    )
+    for one in between:
+        assert one.sectors * SECTOR == one.bytes
+    if memory == "last":
+        assert y.sectors * SECTOR == y.bytes
+        assert x.sectors * SECTOR <= 2 * x.bytes
+    if (kernel.name, memory) != ("winograd_f2", "first"):
+        assert shared.passes == shared.least_passes
 
 
 @NEEDS_COMPILER

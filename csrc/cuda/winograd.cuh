@@ -245,7 +245,7 @@ struct WinogradWindow {
 // Transforms all filters, one thread a filter and channel; neighbours store neighbours.
 template <class W, int POINTS, int BLOCK>
 __device__ void
-winograd_filters(const ConvProblem& p, const W* __restrict__ weight, float* to) {
+winograd_filters(const ConvProblem& p, const W* __restrict__ weight, void* to) {
     const Index filters = static_cast<Index>(p.k / p.groups);
     const Index channels = static_cast<Index>(p.c / p.groups);
     const Index panels = ceil_div(filters, Index(BLOCK));
@@ -273,9 +273,9 @@ winograd_filters(const ConvProblem& p, const W* __restrict__ weight, float* to) 
                              : 0.0F;
     float u[POINTS][POINTS];
     winograd_filter(g, u);
-    float* out =
-        to + winograd_place<POINTS * POINTS, BLOCK>(
-                 group * panels + filter / BLOCK, steps, channel, filter % BLOCK);
+    float* out = static_cast<float*>(to) +
+                 winograd_place<POINTS * POINTS, BLOCK>(
+                     group * panels + filter / BLOCK, steps, channel, filter % BLOCK);
 #pragma unroll
     for (int i = 0; i < POINTS; ++i)
 #pragma unroll

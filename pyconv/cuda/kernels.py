@@ -24,6 +24,7 @@ from pyconv.cuda.kernel import Kernel
 from pyconv.cuda.pool import AVERAGE, LP, MAX
 from pyconv.cuda.weight_gradient import WEIGHT_GEMM
 from pyconv.cuda.winograd_f2 import WINOGRAD_F2
+from pyconv.cuda.winograd_f4 import WINOGRAD_F4
 
 __all__ = ["KERNELS", "find", "of_operation"]
 
@@ -40,6 +41,7 @@ KERNELS: tuple[Kernel, ...] = (
     IMPLICIT_GEMM,
     DEPTHWISE,
     WINOGRAD_F2,
+    WINOGRAD_F4,
     WEIGHT,
     WEIGHT_GEMM,
     BIAS,

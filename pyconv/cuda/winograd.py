@@ -42,7 +42,7 @@ FILTER_THREADS = 256
 MAX_FILTER_BYTES = 2**30
 # Additions and products of a filter's transform, for F(2 x 2) and F(4 x 4): three
 # columns, then a row for each point along an axis.
-FILTER_FLOPS = {2: 7 * 6, 4: 9 * 14}
+FILTER_FLOPS = {2: 7 * 6, 4: 9 * 13}
 # Part of the arithmetic peak the transforms reach; a placeholder until measured.
 TRANSFORM_SLOWDOWN = 2.0
 
@@ -59,6 +59,8 @@ def of_winograd(problem: ConvProblem, outputs: int, block: int) -> str:
         return "needs a kernel of 3x3, stride 1 and dilation 1"
     if (problem.input[0], problem.pad_before[0], problem.pad_after[0]) != (1, 0, 0):
         return "needs two spatial axes: the input's depth must be 1"
+    if problem.groups > 1 and problem.c == problem.groups:
+        return "needs more than one channel in a group: depthwise sums are too short"
     needed = transformed_bytes(problem, outputs, block)
     if needed > MAX_FILTER_BYTES:
         return (
@@ -95,14 +97,13 @@ def input_loads(problem: ConvProblem, outputs: int) -> int:
     return problem.n * problem.c * prod(along)
 
 
-def filters_launch(
-    problem: ConvProblem, outputs: int, block: int, space: str
-) -> Launch:
+def filters_launch(problem: ConvProblem, outputs: int, block: int) -> Launch:
     """One thread a filter and channel, those past the end too."""
     points = (outputs + 2) ** 2
+    arguments = (weight_type(problem), str(outputs + 2), str(block))
     threads = transformed_bytes(problem, outputs, block) // points // FLOAT_BYTES
     return Launch(
-        call=f"pyconv::{space}::filters<{weight_type(problem)}>",
+        call=f"pyconv::winograd_filters<{', '.join(arguments)}>",
         tile={},
         blocks=ceil_div(threads, FILTER_THREADS),
         threads=FILTER_THREADS,

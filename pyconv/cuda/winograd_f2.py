@@ -78,7 +78,7 @@ def _shared_bytes(problem: ConvProblem) -> int:
 
 def _before(problem: ConvProblem) -> tuple[Launch, ...]:
     """Transform the filters."""
-    return (filters_launch(problem, OUTPUTS, BLOCK, SPACE),)
+    return (filters_launch(problem, OUTPUTS, BLOCK),)
 
 
 def _workspace(problem: ConvProblem) -> dict[str, int]:

@@ -16,7 +16,8 @@
 // of 256 threads on a multiprocessor.
 // Limits: 3 x 3, stride 1, no dilation, two spatial axes; sums in float32. Groups of
 // fewer than 32 filters or 8 channels leave tiles partly empty. Channels first, x is
-// read and y written in steps of two columns.
+// read and y written in steps of two columns, and some sums meet in a bank as they
+// leave.
 #pragma once
 
 #include "../index.cuh"
@@ -38,13 +39,6 @@ struct Shared {
     alignas(16) float v[ALL_POINTS][WINOGRAD_STEP * Operands::M_PITCH];
     alignas(16) float u[ALL_POINTS][WINOGRAD_STEP * Operands::N_PITCH];
 };
-
-template <class W>
-__device__ void
-filters(const ConvProblem& p, const W* __restrict__ weight, void* transformed) {
-    winograd_filters<W, POINTS, Tile::BLOCK_N>(
-        p, weight, static_cast<float*>(transformed));
-}
 
 // A step's filters, from one stretch of memory.
 __device__ inline void load_filters(const float* __restrict__ from, Shared& shared) {
