@@ -50,6 +50,7 @@ class CudaBackend:
     """pyconv.cuda behind the Backend protocol; imported at first use."""
 
     name = "cuda"
+    usual_batch = 32  # one sample leaves a device idle, and tells little
 
     def __init__(self) -> None:
         from pyconv import cuda  # noqa: PLC0415 - only where a GPU is asked for

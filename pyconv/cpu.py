@@ -26,6 +26,7 @@ class CpuBackend:
     """The compiled kernels of pyconv._core."""
 
     name = "cpu"
+    usual_batch = 1
 
     def variant(self) -> str:
         """Name the instruction set in use."""

@@ -59,7 +59,7 @@ def pick(
     ask = partial(candidates, backend=backend, keeps_weights=keeps_weights)
     found = ask(problem)
     if algorithm == "auto":
-        best = quickest(problem, ask, keeps_weights)
+        best = quickest(problem, ask, keeps_weights, backend.usual_batch)
         if best is None:
             raise UnsupportedAlgorithm(
                 f"no {backend.name} algorithm can do this:{_reasons(found)}"

@@ -102,6 +102,7 @@ class Backend(Protocol):
     """A device's algorithms and how to run them."""
 
     name: str
+    usual_batch: int  # for which the rounding of every batch is chosen
 
     def __hash__(self) -> int:
         """Backends are keys of the plan cache, each by its identity."""

@@ -1,13 +1,14 @@
-"""Which candidate is taken: the quickest of those that round as one sample's quickest.
+"""Which candidate is taken: the quickest of those that round as a usual batch's quickest.
 
-How results are rounded is chosen for one sample in one memory order. Algorithms that
-round alike may be exchanged for each other freely; between the others neither the batch
+How results are rounded is chosen for one batch size, one sample on the CPU, in one memory
+order. Algorithms that round alike may be exchanged for each other freely; between the others neither the batch
 nor the order of memory may decide, or it would show in the result.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 from pyconv.problem import ConvProblem
 from pyconv.protocols import Candidate, Problem
@@ -18,7 +19,7 @@ Ask = Callable[[Problem], Sequence[Candidate]]
 
 
 def quickest(
-    problem: Problem, ask: Ask, keeps_weights: bool = False
+    problem: Problem, ask: Ask, keeps_weights: bool = False, usual_batch: int = 1
 ) -> Candidate | None:
     """Choose among what `ask` says of the problem; None where nothing can do it.
 
@@ -27,15 +28,15 @@ def quickest(
     able = [one for one in ask(problem) if one.supported]
     if not able:
         return None
-    rounding = _rounding(problem, ask, keeps_weights)
+    rounding = _rounding(problem, ask, keeps_weights, usual_batch)
     alike = [one for one in able if one.rounding == rounding] or able
     return min(alike, key=lambda one: _rank(one, keeps_weights))
 
 
-def _rounding(problem: Problem, ask: Ask, keeps_weights: bool) -> str:
+def _rounding(problem: Problem, ask: Ask, keeps_weights: bool, usual_batch: int) -> str:
     """Choose how results are rounded."""
     if isinstance(problem, ConvProblem):
-        problem = problem.sample()
+        problem = replace(problem.sample(), n=usual_batch)
     able = [one for one in ask(problem) if one.supported]
     if not able:
         return ""

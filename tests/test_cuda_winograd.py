@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from pyconv import cuda
+from pyconv.backends import CudaBackend
 from pyconv.cuda import winograd_f4
 from pyconv.cuda.kernel import Kernel
 from pyconv.cuda.kernels import find
@@ -236,7 +237,9 @@ def automatic(case: ConvCase, accuracy: str = "default") -> str:
     def ask(problem: Any) -> list[Candidate]:
         return [Candidate(**one) for one in cuda.candidates(problem)]
 
-    chosen = quickest(described(case, accuracy), ask)
+    chosen = quickest(
+        described(case, accuracy), ask, usual_batch=CudaBackend.usual_batch
+    )
     assert chosen is not None
     return chosen.name
 

@@ -212,7 +212,8 @@ CPP_RULES = {
     "cuda/memory": rf"cuda/(memory/.*|index\.cuh)|{PROBLEM}|{STANDARD}",
     "cuda/mma": rf"cuda/(memory/.*|mma/.*|index\.cuh)|{PROBLEM}|{STANDARD}",
     "cuda/columns": CUDA_PARTS,
-    "cuda/conv": CUDA_PARTS,
+    # What the rungs of a ladder share lies in a folder of theirs.
+    "cuda/conv": rf"cuda/conv/(halo|gemm)/.*|{CUDA_PARTS}",
     "cuda/conv_backward": CUDA_PARTS,
     "cuda/pool": rf"cuda/pool/.*|{CUDA_PARTS}",
 }

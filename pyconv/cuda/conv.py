@@ -36,6 +36,7 @@ __all__ = [
     "epilogue_bytes",
     "has_gaps",
     "multiply_adds",
+    "of_float32",
 ]
 
 THREADS = 256
@@ -55,6 +56,12 @@ def multiply_adds(problem: ConvProblem) -> int:
 def activation(problem: ConvProblem) -> str:
     """Write the activation as a C++ template argument."""
     return f"static_cast<pyconv::Activation>({problem.activation})"
+
+
+def of_float32(problem: ConvProblem) -> str:
+    """Refuse what would only show a rung's idea once more."""
+    is_float32 = problem.dtype == DTYPES["float32"]
+    return "" if is_float32 else "the ladder's rungs are float32"
 
 
 def epilogue_bytes(problem: ConvProblem) -> int:
@@ -179,8 +186,8 @@ def has_gaps(problem: ConvProblem) -> bool:
 def _cached_supports(problem: ConvProblem) -> str:
     """float32, channels first, filters that fit constant memory."""
     size = _filter_bytes(problem)
-    if problem.dtype != DTYPES["float32"]:
-        return "the ladder's rungs are float32"
+    if of_float32(problem):
+        return of_float32(problem)
     if channels_last(problem.y_pitch):
         return "channels last, a warp's threads would want different weights"
     if has_gaps(problem):

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 from math import prod
 
-from pyconv.cuda.conv import activation, epilogue_bytes, multiply_adds
+from pyconv.cuda.conv import activation, epilogue_bytes, multiply_adds, of_float32
 from pyconv.cuda.counts import row_vectors, tile_positions
 from pyconv.cuda.device import NOMINAL
 from pyconv.cuda.kernel import (
@@ -343,12 +343,6 @@ def _kernel(rung: Rung) -> Kernel:
     )
 
 
-def _of_float32(problem: ConvProblem) -> str:
-    """Refuse what only shows an idea once more."""
-    is_float32 = problem.dtype == DTYPES["float32"]
-    return "" if is_float32 else "the ladder's rungs are float32"
-
-
 def _of_copies(problem: ConvProblem) -> str:
     """Refuse what must be widened on its way, or is no unit of a copy."""
     copied = (DTYPES["float32"], DTYPES["float64"])
@@ -363,7 +357,7 @@ SHARED_HALO = _kernel(
         tiles=ONE_OUTPUT,
         has_weights=False,
         efficiency=0.5,
-        refuses=_of_float32,
+        refuses=of_float32,
     )
 )
 REGISTER_TILE = _kernel(
@@ -371,7 +365,7 @@ REGISTER_TILE = _kernel(
         "register_tile",
         5,
         "halo and filters in shared memory, several sums a thread; 1-D, 2-D",
-        refuses=_of_float32,
+        refuses=of_float32,
     )
 )
 VECTOR_LOADS = _kernel(
@@ -380,7 +374,7 @@ VECTOR_LOADS = _kernel(
         6,
         "the same, sixteen bytes a load; 1-D, 2-D",
         has_vectors=True,
-        refuses=_of_float32,
+        refuses=of_float32,
     )
 )
 BANK_PADDING = _kernel(

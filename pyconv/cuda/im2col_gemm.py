@@ -6,7 +6,13 @@ from dataclasses import replace
 from functools import lru_cache
 from math import prod
 
-from pyconv.cuda.conv import activation, epilogue_bytes, has_gaps, multiply_adds
+from pyconv.cuda.conv import (
+    activation,
+    epilogue_bytes,
+    has_gaps,
+    multiply_adds,
+    of_float32,
+)
 from pyconv.cuda.counts import window_taps
 from pyconv.cuda.device import NOMINAL
 from pyconv.cuda.implicit_gemm import (
@@ -35,7 +41,7 @@ from pyconv.cuda.kernel import (
     sum_bytes,
     weight_type,
 )
-from pyconv.problem import DTYPES, ConvProblem, itemsize_of, result_type
+from pyconv.problem import ConvProblem, itemsize_of, result_type
 
 __all__ = ["IM2COL_GEMM"]
 
@@ -97,8 +103,8 @@ def _tile(problem: ConvProblem) -> GemmTile:
 
 def _supports(problem: ConvProblem) -> str:
     """float32, weights without gaps, up to the size of a grid."""
-    if problem.dtype != DTYPES["float32"]:
-        return "the ladder's rungs are float32"
+    if of_float32(problem):
+        return of_float32(problem)
     if has_gaps(problem):
         return "filters are rows of a matrix, and have gaps"
     blocks = max(
