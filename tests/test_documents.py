@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 import pyconv as pc
+from benchmarks import readme
 from pyconv.backends import OPERATIONS
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -32,6 +33,7 @@ def test_the_readme_names_every_algorithm() -> None:
     for operation in OPERATIONS:
         for name in pc.algorithms(operation):
             assert f"| `{name}` |" in text, "run python -m benchmarks.readme --write"
+    assert readme.table() in text, "run python -m benchmarks.readme --write"
 
 
 def test_the_demo_finds_every_algorithm_right() -> None:
