@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+import pyconv as pc
 from pyconv import cuda
 from tests.emulation.cases import (
     CONV_PAIRS,
@@ -99,3 +100,92 @@ def test_columns_on_the_device(kernel: Any, case: Any) -> None:
     there = [device_copy(a) for a in (source, target)]
     cuda.run(columns_plan(kernel, case), *there)
     check_columns(kernel, case, source, cuda.to_host(there[1]))
+
+
+def test_primitives_on_the_device() -> None:
+    """What the emulator takes for granted is what the hardware does."""
+    from benchmarks import gpu_ceilings  # noqa: PLC0415 - only where there is a GPU
+
+    assert gpu_ceilings.conformance(None)["failures"] == []
+
+
+def _call() -> tuple[Any, Any, Any]:
+    """Make x, weight and a result, for a kernel of several launches and one of one."""
+    import cupy  # noqa: PLC0415 - only where there is a GPU
+
+    random = cupy.random.default_rng(1)
+    x = random.standard_normal((4, 32, 20, 20), dtype=cupy.float32)
+    w = random.standard_normal((32, 32, 3, 3), dtype=cupy.float32)
+    return x, w, cupy.empty_like(x)
+
+
+@pytest.mark.parametrize("algorithm", ["implicit_gemm", "im2col_gemm", "winograd_f4"])
+def test_a_call_can_be_captured(algorithm: str) -> None:
+    import cupy  # noqa: PLC0415 - only where there is a GPU
+
+    x, w, y = _call()
+    stream = cupy.cuda.Stream(non_blocking=True)
+    cupy.cuda.Device().synchronize()
+    with stream:
+        pc.conv2d(x, w, padding=1, algorithm=algorithm, out=y)
+        expected = y.copy()
+        stream.begin_capture()
+        pc.conv2d(x, w, padding=1, algorithm=algorithm, out=y)
+        graph = stream.end_capture()
+        y.fill(0)
+        graph.launch(stream)
+    stream.synchronize()
+    assert bool((y == expected).all())
+
+
+def test_constant_memory_cannot_be_captured() -> None:
+    import cupy  # noqa: PLC0415 - only where there is a GPU
+
+    x, w, y = _call()
+    stream = cupy.cuda.Stream(non_blocking=True)
+    with stream:
+        pc.conv2d(x, w, padding=1, algorithm="cached_weights", out=y)
+        stream.begin_capture()
+        with pytest.raises(RuntimeError, match="another algorithm"):
+            pc.conv2d(x, w, padding=1, algorithm="cached_weights", out=y)
+        stream.end_capture()
+
+
+def test_launches_follow_the_current_stream() -> None:
+    """Two calls on two streams, the second after an event of the first."""
+    import cupy  # noqa: PLC0415 - only where there is a GPU
+
+    x, w, y = _call()
+    pc.conv2d(x, w, padding=1, out=y)
+    expected = pc.conv2d(y, w, padding=1)
+    cupy.cuda.Device().synchronize()
+    first, second = (cupy.cuda.Stream(non_blocking=True) for _ in range(2))
+    with first:
+        for _ in range(20):
+            z = pc.conv2d(x, w, padding=1)
+        done = first.record()
+    with second:
+        second.wait_event(done)
+        result = pc.conv2d(z, w, padding=1)
+    second.synchronize()
+    assert bool((result == expected).all())
+
+
+def test_pytorchs_arrays_and_stream() -> None:
+    import cupy  # noqa: PLC0415 - only where there is a GPU
+
+    torch = pytest.importorskip("torch")
+    if not torch.cuda.is_available():
+        pytest.skip("PyTorch sees no GPU")
+    x = torch.randn(2, 8, 16, 16, device="cuda")
+    w = torch.randn(8, 8, 3, 3, device="cuda")
+    side = torch.cuda.Stream()
+    side.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(side):
+        doubled = x * 2
+        with cupy.cuda.Stream.from_external(side):
+            y = pc.conv2d(cupy.from_dlpack(doubled), cupy.from_dlpack(w), padding=1)
+        tripled = torch.from_dlpack(y) * 3
+    side.synchronize()
+    expected = torch.nn.functional.conv2d(x.double() * 2, w.double(), padding=1) * 3
+    assert float((tripled.double() - expected).norm() / expected.norm()) < 1e-5
