@@ -1,0 +1,175 @@
+"""The host's side of a launch, with a stand-in for the device: order, pointers, errors."""
+
+from __future__ import annotations
+
+import re
+from contextlib import nullcontext
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from pyconv.cuda import device, launch, module
+from pyconv.cuda.kernel import Constant
+from pyconv.cuda.kernels import find
+from tests.emulation.cases import conv_plan
+from tests.emulation.problems import ConvCase
+
+cupy = pytest.importorskip("cupy", reason="launches go through CuPy")
+
+X, WEIGHT, Y = 1 << 20, 2 << 20, 3 << 20
+COLUMNS = 4 << 20
+
+
+class Recorder:
+    """A loaded kernel that notes how it is launched."""
+
+    def __init__(self, entry: str, log: list[Any]) -> None:
+        self.entry, self.log = entry, log
+
+    def launch(self, blocks: int, threads: int, arguments: tuple[Any, ...]) -> None:
+        record, *pointers = arguments
+        self.log.append(
+            (self.entry, blocks, threads, int(record["n"]), [*map(int, pointers)])
+        )
+
+    def launch_with(self, constant: Constant, array: Any, *rest: Any) -> None:
+        self.log.append((constant.first_byte, constant.byte_count, array.data.ptr))
+        self.launch(*rest)
+
+
+def stand_in(address: int) -> Any:
+    """Make what a launch takes of an array."""
+    return SimpleNamespace(data=SimpleNamespace(ptr=address), device=nullcontext())
+
+
+@pytest.fixture
+def log(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """Record launches instead of making them."""
+    found: list[Any] = []
+    monkeypatch.setattr(device, "current_device", lambda: 0)
+    monkeypatch.setattr(device, "architecture", lambda _: "sm_90")
+    monkeypatch.setattr(
+        module, "load", lambda _text, _options, entry, *_: Recorder(entry, found)
+    )
+    monkeypatch.setattr(
+        launch,
+        "_workspace",
+        lambda plan: {name: stand_in(COLUMNS) for name in plan.workspace},
+    )
+    return found
+
+
+def run(name: str, case: ConvCase) -> launch.CudaPlan:
+    """Run a plan on stand-ins."""
+    plan = conv_plan(find("conv", name), case)
+    assert plan is not None
+    launch.run(plan, stand_in(X), stand_in(WEIGHT), None, None, stand_in(Y))
+    return plan
+
+
+def test_launches_come_in_order_and_share_the_workspace(log: list[Any]) -> None:
+    plan = run("im2col_gemm", ConvCase("plain", (1, 8, 9), (1, 3, 3), n=2))
+    (first, *_, first_arrays), (last, *_, last_arrays) = log
+    assert first == "pyconv_conv_im2col_gemm_unfold"
+    assert last == "pyconv_conv_im2col_gemm_multiply"
+    assert first_arrays == [X, COLUMNS]
+    assert last_arrays == [X, WEIGHT, 0, 0, Y, COLUMNS]
+    text = launch.source_of(plan)
+    assert all(f"void __launch_bounds__({t}" in text for t in (256, 64))
+
+
+def test_images_are_taken_some_at_a_time(
+    log: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from pyconv.cuda import im2col_gemm  # noqa: PLC0415 - patched here alone
+
+    case = ConvCase("parts", (1, 8, 9), (1, 3, 3), n=5, c=3, k=4)
+    image = 3 * 9 * 6 * 7 * 4
+    monkeypatch.setattr(im2col_gemm, "WORKSPACE_BYTES", 2 * image + 1)
+    plan = run("im2col_gemm", case)
+    assert plan.workspace == {"columns": 2 * image}
+    assert [images for *_, images, _ in log] == [2, 2, 2, 2, 1, 1]
+    assert [arrays[0] - X for *_, arrays in log[::2]] == [0, 1728, 3456]
+    assert [arrays[4] - Y for *_, arrays in log[1::2]] == [0, 1344, 2688]
+
+
+def test_filters_come_through_constant_memory(log: list[Any]) -> None:
+    case = ConvCase("constants", (1, 6, 7), (1, 3, 3), c=600, k=7)
+    run("cached_weights", case)
+    size = 600 * 9 * 4
+    copies = [entry for entry in log if len(entry) == 3]
+    assert copies == [
+        (first * size, count * size, WEIGHT)
+        for first, count in ((0, 3), (3, 3), (6, 1))
+    ]
+    results = [arrays[-1] - Y for *_, arrays in log if isinstance(arrays, list)]
+    assert results == [0, 3 * 4 * 5 * 4, 6 * 4 * 5 * 4]
+
+
+def test_a_kernel_that_does_not_compile_is_named(
+    log: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: Any) -> None:
+        raise module.CompileError("line 7: no")
+
+    monkeypatch.setattr(module, "load", refuse)
+    with pytest.raises(module.CompileError) as caught:
+        run("naive", ConvCase("plain", (1, 8, 9), (1, 3, 3), n=2, c=3))
+    for part in ("'naive'", "2x3x1x8x9", "1x3x3", "line 7: no"):
+        assert part in str(caught.value)
+    assert not log
+
+
+def test_memory_that_is_not_there_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(size: int, _: Any) -> None:
+        raise cupy.cuda.memory.OutOfMemoryError(size, 0, 0)
+
+    monkeypatch.setattr(cupy, "empty", refuse)
+    case = ConvCase("plain", (1, 8, 9), (1, 3, 3), n=2, c=3)
+    plan = conv_plan(find("conv", "im2col_gemm"), case)
+    assert plan is not None
+    with pytest.raises(MemoryError) as caught:
+        launch._workspace(plan)
+    for part in ("'im2col_gemm'", str(plan.workspace_bytes), "2x3x1x8x9"):
+        assert part in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("driver", "said"),
+    [
+        (12040, "CUDA 12.4 at most.*for CUDA 13.2"),
+        (0, "missing or unusable: no driver"),
+    ],
+    ids=["too_old", "missing"],
+)
+def test_a_driver_that_is_too_old_is_told(
+    driver: int, said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse() -> int:
+        raise RuntimeError("no driver")
+
+    runtime = cupy.cuda.runtime
+    monkeypatch.setattr(runtime, "getDeviceCount", refuse)
+    monkeypatch.setattr(runtime, "driverGetVersion", lambda: driver)
+    monkeypatch.setattr(runtime, "runtimeGetVersion", lambda: 13020)
+    device.availability.cache_clear()
+    try:
+        reason = device.availability()
+    finally:
+        device.availability.cache_clear()
+    assert re.search(said, reason), reason
+
+
+def test_shared_memory_the_device_has_not_is_refused(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    case = ConvCase("plain", (1, 40, 40), (1, 3, 3), c=16, k=32)
+    plan = conv_plan(find("conv", "async_pipeline"), case)
+    assert plan is not None
+    monkeypatch.setattr(device, "shared_bytes", lambda: 16 * 1024)
+    reason = launch.refusal(plan.kernel, plan.problem)
+    assert str(plan.launch.shared_bytes) in reason
+    assert "16384" in reason
+    with pytest.raises(ValueError, match="async_pipeline"):
+        launch.make_plan(plan.problem, "async_pipeline")
