@@ -106,20 +106,46 @@ CONV_CASES = (
         "bytes", (1, 8, 8), (1, 3, 3), dtype="uint8", weight_dtype="int8", activation=1
     ),
 )
-POOL_CASES = tuple(
-    PoolCase(
-        f"{memory}_{dtype}",
-        kind,
-        (1, 8, 8),
-        (1, 2, 2),
-        (1, 7, 7),
-        dtype=dtype,
-        memory=memory,
-    )
-    for kind in (0, 1, 2)
-    for memory in ("first", "last")
-    for dtype in ("float32", "float64", "float16", "bfloat16", "uint8")
-    if kind == 0 or "int" not in dtype
+POOL_CASES = (
+    *(
+        PoolCase(
+            f"{memory}_{dtype}",
+            kind,
+            (1, 8, 8),
+            (1, 2, 2),
+            (1, 7, 7),
+            dtype=dtype,
+            memory=memory,
+        )
+        for kind in (0, 1, 2)
+        for memory in ("first", "last")
+        for dtype in ("float32", "float64", "float16", "bfloat16", "uint8")
+        if kind == 0 or "int" not in dtype
+    ),
+    *(
+        PoolCase(
+            f"wide_{taps}_{dtype}_{memory}",
+            kind,
+            (1, 32, 32),
+            (1, taps, taps),
+            (1, 16, 16),
+            c=32,
+            stride=(1, 2, 2),
+            dtype=dtype,
+            memory=memory,
+            **PAD,
+        )
+        for kind, taps, dtype, memory in (
+            (0, 3, "float32", "first"),
+            (0, 3, "float32", "last"),
+            (0, 3, "bfloat16", "first"),
+            (0, 3, "float16", "last"),
+            (0, 8, "uint8", "last"),
+            (1, 3, "float16", "last"),
+            (2, 16, "bfloat16", "last"),
+            (2, 16, "float64", "first"),
+        )
+    ),
 )
 
 

@@ -16,6 +16,7 @@ __all__ = [
     "products",
     "row_vectors",
     "strip_positions",
+    "taps_along",
     "tile_positions",
     "window_taps",
 ]
@@ -23,7 +24,7 @@ __all__ = [
 AXES = (0, 1, 2)
 
 
-def _taps_along(problem: Problem, axis: int) -> int:
+def taps_along(problem: Problem, axis: int) -> int:
     """Count the pairs of an output and a tap that meet inside the input."""
     extent, outputs = problem.input[axis], problem.output[axis]
     if not isinstance(problem, ConvProblem) and problem.adaptive:
@@ -47,7 +48,7 @@ def window_taps(problem: Problem) -> int:
 
     A kernel that skips padding loads this many elements for one channel and filter.
     """
-    return prod(_taps_along(problem, axis) for axis in AXES)
+    return prod(taps_along(problem, axis) for axis in AXES)
 
 
 def products(problem: ConvProblem) -> int:
@@ -102,7 +103,7 @@ def row_vectors(problem: ConvProblem, tile: int, reach: int, size: int) -> int:
     return count
 
 
-def strip_positions(problem: ConvProblem, axis: int, strip: int) -> int:
+def strip_positions(problem: Problem, axis: int, strip: int) -> int:
     """Count the input positions that threads with strips of outputs load along an axis.
 
     A strip of several outputs loads all positions from its first to its last, one of a
@@ -120,12 +121,12 @@ def strip_positions(problem: ConvProblem, axis: int, strip: int) -> int:
     return count
 
 
-def _is_loaded(problem: ConvProblem, position: int, extent: int) -> bool:
+def _is_loaded(problem: Problem, position: int, extent: int) -> bool:
     """Whether a position of the padded axis is read from the input.
 
     One step of a padding mode is enough inside the padding; a halo may reach past it.
     """
-    mode = problem.padding_mode
+    mode = problem.padding_mode if isinstance(problem, ConvProblem) else 0
     if mode == PADDING_MODES["reflect"]:
         position = abs(position)
         if position >= extent:

@@ -22,6 +22,7 @@ from pyconv.cuda.im2col_gemm import IM2COL_GEMM
 from pyconv.cuda.implicit_gemm import IMPLICIT_GEMM
 from pyconv.cuda.kernel import Kernel
 from pyconv.cuda.pool import AVERAGE, LP, MAX
+from pyconv.cuda.pool_strips import STRIPS
 from pyconv.cuda.weight_gradient import WEIGHT_GEMM
 from pyconv.cuda.winograd_f2 import WINOGRAD_F2
 from pyconv.cuda.winograd_f4 import WINOGRAD_F4
@@ -48,6 +49,7 @@ KERNELS: tuple[Kernel, ...] = (
     MAX,
     AVERAGE,
     LP,
+    STRIPS,
     GRADIENT,
     SCATTER,
     IM2COL,

@@ -1,7 +1,7 @@
-"""The pooling kernels as the host sees them: limits, launch, movement, cost.
+"""The pooling kernels of one window a thread, as the host sees them.
 
-All walk one window a thread; device memory bounds them, so the cost is the compulsory
-bytes at the device's bandwidth unless the window is so large that L1 is slower.
+Device memory bounds them, so the cost is the compulsory bytes at the device's bandwidth
+unless L1, a thread's own arithmetic or its chain of loads is slower.
 """
 
 from __future__ import annotations
@@ -26,10 +26,44 @@ from pyconv.cuda.kernel import (
 )
 from pyconv.problem import POOL_KINDS, PoolProblem
 
-__all__ = ["AVERAGE", "LP", "MAX"]
+__all__ = [
+    "AVERAGE",
+    "KINDS",
+    "LP",
+    "MAX",
+    "THREADS",
+    "of_kind",
+    "pool_cost_us",
+    "sector_bytes",
+]
 
 THREADS = 256
 KINDS = ("max", "average", "lp")
+SECTOR_BYTES = 32
+# Placeholders, from the instructions of a few divisions of indices and from the latency
+# of device memory with a few loads in flight; no GPU has been asked.
+SETUP_FLOPS = 200
+STEP_US = 0.15
+
+
+def of_kind(problem: PoolProblem) -> str:
+    """Refuse, with a reason, element types that a kind of pooling has no sense for."""
+    is_max = problem.kind == POOL_KINDS["max"]
+    return of_reals(problem) if is_max else of_floats(problem)
+
+
+def sector_bytes(loaded: int, apart: int) -> int:
+    """Bytes that L1 gives for loads of threads whose loads begin some bytes apart."""
+    return max(loaded, min(apart, SECTOR_BYTES))
+
+
+def pool_cost_us(
+    movement: Movement, threads: int, steps: int, ceilings: Ceilings
+) -> float:
+    """Estimate microseconds: the roofline, each thread's setup, or its chain of loads."""
+    chain = ceilings.launch_us + steps * STEP_US
+    setup = 1e6 * threads * SETUP_FLOPS / ceilings.flops
+    return max(roofline_us(movement, ceilings) + setup, chain)
 
 
 def _supports(kind: int) -> Callable[[PoolProblem], str]:
@@ -40,8 +74,7 @@ def _supports(kind: int) -> Callable[[PoolProblem], str]:
             return f"computes {KINDS[kind]} pooling, not {KINDS[problem.kind]} pooling"
         if ceil_div(outputs(problem), THREADS) > MAX_BLOCKS:
             return f"{outputs(problem)} outputs need more blocks than a grid has"
-        is_max = kind == POOL_KINDS["max"]
-        return of_reals(problem) if is_max else of_floats(problem)
+        return of_kind(problem)
 
     return supports
 
@@ -70,11 +103,15 @@ def _movement(problem: PoolProblem) -> Movement:
     # Rows of a window lie in other blocks' lines: L2 sees x once a window row.
     rows = ceil_div(problem.kernel[1], max(problem.stride[1], 1))
     loads = problem.n * problem.c * window_taps(problem)
+    # Neighbouring threads begin a channel apart, or a stride, or a plane.
+    apart = size if channels_last(problem.y_pitch) else problem.stride[2] * size
+    if problem.output[2] == 1 and not channels_last(problem.y_pitch):
+        apart = problem.input[2] * size
     stored = outputs(problem) * (size + 8 * problem.return_indices)
     return Movement(
         flops=taps,
         global_bytes=loads * size + stored,
-        l1_bytes=taps * size,
+        l1_bytes=taps * sector_bytes(size, apart),
         l2_bytes=compulsory * max(rows, 1),
         dram_bytes=compulsory,
     )
@@ -82,7 +119,9 @@ def _movement(problem: PoolProblem) -> Movement:
 
 def _cost_us(problem: PoolProblem, ceilings: Ceilings) -> float:
     """Estimate microseconds."""
-    return roofline_us(_movement(problem), ceilings)
+    return pool_cost_us(
+        _movement(problem), outputs(problem), prod(problem.kernel), ceilings
+    )
 
 
 MAX = Kernel(

@@ -12,13 +12,6 @@
 
 namespace pyconv::pool_gradient {
 
-__device__ inline float power(float base, float exponent) {
-    return powf(base, exponent);
-}
-__device__ inline double power(double base, double exponent) {
-    return pow(base, exponent);
-}
-
 struct Range {
     Index first;
     Index last; // inclusive
@@ -113,14 +106,8 @@ run(const PoolProblem& p,
                     add_product(sum, term_of(grad[source]), part);
                     continue;
                 }
-                int64 count = p.divisor_override;
-                if (count == 0 && p.count_include_pad != 0)
-                    count = static_cast<int64>(in_depth.padded) * in_height.padded *
-                            in_width.padded;
-                else if (count == 0)
-                    count = static_cast<int64>(in_depth.last - in_depth.first) *
-                            (in_height.last - in_height.first) *
-                            (in_width.last - in_width.first);
+                const int64 count =
+                    divisor_of(p, count_taps(in_depth, in_height, in_width));
                 sum += term_of(grad[source]) / static_cast<Sum>(count);
             }
         }

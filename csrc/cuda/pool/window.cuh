@@ -1,11 +1,12 @@
 // The pooling window of one output: which taps it holds on each axis.
 //
-// One thread computes one output in every pooling kernel; neighbouring threads share
-// their taps through L1, so device memory is read about once. Taps outside the input
-// are never read: each axis is cut to the range of taps that lie inside.
+// Where one thread computes one output, neighbouring threads share their taps through
+// L1, so device memory is read about once. Taps outside the input are never read: each
+// axis is cut to the range of taps that lie inside.
 #pragma once
 
 #include "../index.cuh"
+#include "rules.cuh"
 
 namespace pyconv {
 
@@ -98,6 +99,35 @@ for_each_tap(const PoolProblem& p, const PoolWindow& window, Visit visit) {
             }
         }
     }
+}
+
+__device__ inline TapCount
+count_taps(const PoolAxis& depth, const PoolAxis& height, const PoolAxis& width) {
+    return {
+        static_cast<int64>(depth.last - depth.first) * (height.last - height.first) *
+            (width.last - width.first),
+        static_cast<int64>(depth.padded) * height.padded * width.padded};
+}
+
+// One thread, one window.
+template <bool CHANNELS_LAST, class Rule, class T>
+__device__ void pool_one_window(
+    const PoolProblem& p,
+    const Rule& rule,
+    const T* __restrict__ x,
+    T* y,
+    int64* indices) {
+    const PoolWindow window = pool_window<CHANNELS_LAST>(p);
+    if (!window.mine)
+        return;
+    typename Rule::State state = rule.start();
+    for_each_tap(p, window, [&](Index from, Index in_plane) {
+        rule.take(state, x[from], in_plane);
+    });
+    y[window.y] =
+        rule.result(state, count_taps(window.axis[0], window.axis[1], window.axis[2]));
+    if (indices != nullptr)
+        indices[window.y] = static_cast<int64>(Rule::place(state));
 }
 
 } // namespace pyconv
