@@ -146,6 +146,26 @@ POOL_CASES = (
             (2, 16, "float64", "first"),
         )
     ),
+    *(
+        PoolCase(
+            f"plane_{dtype}_{memory}",
+            kind,
+            (1, 14, 14),
+            (1, 14, 14),
+            (1, 1, 1),
+            c=32,
+            norm=3.0,
+            dtype=dtype,
+            memory=memory,
+        )
+        for kind, dtype, memory in (
+            (0, "float32", "first"),
+            (0, "uint8", "last"),
+            (1, "float16", "last"),
+            (2, "float64", "first"),
+            (2, "bfloat16", "last"),
+        )
+    ),
 )
 
 

@@ -67,7 +67,49 @@ STRIPS = tuple(
     )
     if kind == 0 or (name in ("same", "overhang") and dtype != "float16")
 )
-CASES = {"strips": STRIPS}
+PLANES = tuple(
+    PoolCase(
+        f"{extents[1]}x{extents[2]}_{dtype}_{memory}_{c}",
+        kind,
+        extents,
+        extents,
+        (1, 1, 1),
+        n=3,
+        c=c,
+        dtype=dtype,
+        memory=memory,
+        norm=3.0,
+        values=values,
+    )
+    for extents, values in (
+        ((1, 7, 7), {(0, 1, 0, 3, 2): np.nan, (0, 1, 0, 5, 0): np.nan}),
+        ((1, 16, 18), {(0, 0, 0, 15, 17): 9, (1, 0, 0, 3, 2): 9, (1, 0, 0, 3, 7): 9}),
+        ((2, 33, 36), {(0, 0, 1, 32, 35): 9, (1, 0, 1, 1, 1): 9, (1, 0, 0, 32, 0): 9}),
+    )
+    for kind, dtype, memory, c in (
+        (0, "float32", "first", 3),
+        (0, "float16", "last", 8),
+        (1, "bfloat16", "first", 2),
+        (1, "float32", "last", 20),
+        (2, "float64", "last", 3),
+        (2, "float32", "flipped", 2),
+    )
+    if kind == 0 or not np.isnan(next(iter(values.values())))
+) + tuple(
+    PoolCase(
+        f"{name}_{memory}", kind, (1, 4, 6), kernel, (1, 1, 1), memory=memory, **options
+    )
+    for name, kernel, options in (
+        ("adaptive", (1, 4, 6), {"adaptive": True}),
+        ("padded", (1, 6, 8), SAME),
+        ("excluded", (1, 6, 8), {"include_pad": False, **SAME}),
+        ("bytes", (1, 4, 6), {"dtype": "uint8", "c": 16}),
+    )
+    for memory in ("first", "last")
+    for kind in (0, 1)
+    if (kind == 0) == (name in ("adaptive", "bytes"))
+)
+CASES = {"strips": STRIPS, "planes": PLANES}
 
 
 def _kernel(name: str) -> Kernel:
@@ -175,3 +217,36 @@ def test_strips_are_chosen(kernel: int, stride: int, memory: str) -> None:
         if plan is not None:
             costs[name] = plan.kernel.cost_us(plan.problem, NOMINAL)
     assert min(costs, key=costs.__getitem__) == "strips"
+
+
+@pytest.mark.parametrize("memory", ["first", "last"])
+@pytest.mark.parametrize(("size", "n"), [(7, 1), (7, 64), (14, 8), (56, 4)])
+def test_planes_are_chosen(size: int, n: int, memory: str) -> None:
+    """For global windows the model takes threads that share a plane."""
+    extents = (1, size, size)
+    case = PoolCase("global", 1, extents, extents, (1, 1, 1), n=n, c=512, memory=memory)
+    costs = {}
+    for name in ("average", *CASES):
+        plan = pool_plan(_kernel(name), case)
+        if plan is not None:
+            costs[name] = plan.kernel.cost_us(plan.problem, NOMINAL)
+    assert min(costs, key=costs.__getitem__) == "planes", costs
+
+
+@pytest.mark.parametrize("memory", ["first", "last"])
+def test_a_batch_changes_no_sum(memory: str, tmp_path: Path) -> None:
+    """A sample alone has the bits it has among others."""
+    extents = (1, 15, 16)
+    whole, alone = (
+        PoolCase("batch", 1, extents, extents, (1, 1, 1), n=n, c=8, memory=memory)
+        for n in (5, 1)
+    )
+    plans = [_plan("planes", case) for case in (whole, alone)]
+    library = emulator.build(plans, tmp_path, 32)
+    x, y, _ = _arrays(whole)
+    emulator.run(library, plans[0], x, y, None, seed=1)
+    for n in range(5):
+        one, mine, _ = _arrays(alone)
+        one[...] = x[n : n + 1]
+        emulator.run(library, plans[1], one, mine, None, seed=2)
+        np.testing.assert_array_equal(mine, y[n : n + 1])

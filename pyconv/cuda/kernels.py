@@ -22,6 +22,7 @@ from pyconv.cuda.im2col_gemm import IM2COL_GEMM
 from pyconv.cuda.implicit_gemm import IMPLICIT_GEMM
 from pyconv.cuda.kernel import Kernel
 from pyconv.cuda.pool import AVERAGE, LP, MAX
+from pyconv.cuda.pool_planes import PLANES
 from pyconv.cuda.pool_strips import STRIPS
 from pyconv.cuda.weight_gradient import WEIGHT_GEMM
 from pyconv.cuda.winograd_f2 import WINOGRAD_F2
@@ -50,6 +51,7 @@ KERNELS: tuple[Kernel, ...] = (
     AVERAGE,
     LP,
     STRIPS,
+    PLANES,
     GRADIENT,
     SCATTER,
     IM2COL,

@@ -34,12 +34,12 @@ __all__ = [
     "THREADS",
     "of_kind",
     "pool_cost_us",
-    "sector_bytes",
+    "request_bytes",
 ]
 
 THREADS = 256
 KINDS = ("max", "average", "lp")
-SECTOR_BYTES = 32
+LINE_BYTES = 128
 # Placeholders, from the instructions of a few divisions of indices and from the latency
 # of device memory with a few loads in flight; no GPU has been asked.
 SETUP_FLOPS = 200
@@ -52,9 +52,12 @@ def of_kind(problem: PoolProblem) -> str:
     return of_reals(problem) if is_max else of_floats(problem)
 
 
-def sector_bytes(loaded: int, apart: int) -> int:
-    """Bytes that L1 gives for loads of threads whose loads begin some bytes apart."""
-    return max(loaded, min(apart, SECTOR_BYTES))
+def request_bytes(loaded: int, apart: int) -> int:
+    """Bytes of L1's passes for a load whose neighbour's begins some bytes apart.
+
+    A pass gives a warp what lies in one line.
+    """
+    return max(loaded, min(apart, LINE_BYTES))
 
 
 def pool_cost_us(
@@ -111,7 +114,7 @@ def _movement(problem: PoolProblem) -> Movement:
     return Movement(
         flops=taps,
         global_bytes=loads * size + stored,
-        l1_bytes=taps * sector_bytes(size, apart),
+        l1_bytes=taps * request_bytes(size, apart),
         l2_bytes=compulsory * max(rows, 1),
         dram_bytes=compulsory,
     )

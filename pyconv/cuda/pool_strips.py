@@ -19,7 +19,7 @@ from pyconv.cuda.kernel import (
     element_type,
     outputs,
 )
-from pyconv.cuda.pool import THREADS, of_kind, pool_cost_us, sector_bytes
+from pyconv.cuda.pool import THREADS, of_kind, pool_cost_us, request_bytes
 from pyconv.problem import POOL_KINDS, PoolProblem
 
 __all__ = ["STRIPS", "are_vectors", "rule_of"]
@@ -140,8 +140,8 @@ def _movement(problem: PoolProblem) -> Movement:
     apart = size * strip.outputs * problem.stride[2]
     if problem.output[2] == 1:
         apart = size * problem.input[2]
-    # Bytes of sectors that a request touches, for each of its own.
-    from_l1 = sector_bytes(vector, 0 if last else apart) / vector
+    # Bytes of L1 for each that is loaded.
+    from_l1 = request_bytes(vector, 0 if last else apart) / vector
     # A block's rows of windows overlap in its L1; the halo comes from L2 again.
     row = problem.output[2] * (problem.c if last else 1)
     block = THREADS * strip.outputs * strip.lanes

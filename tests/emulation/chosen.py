@@ -51,6 +51,7 @@ CHOSEN = (
     "uint8_and_int8",
     "padded",
     "adaptive",
+    "whole_plane",
     "norm_of_three",
     "bfloat16_padded",
     "depthwise_first_3_3x3",

@@ -206,6 +206,14 @@ POOL_SHAPES: dict[str, dict[str, Any]] = {
         "output": (3, 3, 4),
         "adaptive": True,
     },
+    "whole_plane": {
+        "input": (1, 7, 9),
+        "kernel": (1, 9, 9),
+        "output": (1, 1, 1),
+        "include_pad": False,
+        "before": (0, 1, 0),
+        "after": (0, 1, 0),
+    },
     "norm_of_one": {
         "input": (1, 7, 9),
         "kernel": (1, 3, 3),
