@@ -239,16 +239,10 @@ def registers_and_shared(log: str) -> dict[str, tuple[int, int]]:
     return found
 
 
-@pytest.mark.parametrize("bits", [32, 64])
-@pytest.mark.parametrize("plan", COMPILED)
-@pytest.mark.usefixtures("nvrtc")
-def test_kernel_compiles_without_spills(plan: CudaPlan, bits: int) -> None:
-    if bits == 64 and plan.problem.dtype not in (DTYPES["float32"], DTYPES["float64"]):
-        return  # indices and elements do not meet
-    plan = replace(plan, index_bits=bits)
-    cubin, log = module.compile_cubin(
-        source_of(plan), module.options_for("sm_90", bits)
-    )
+def compiled(plan: CudaPlan) -> dict[str, tuple[int, int]]:
+    """Compile a plan, check what holds of every cubin, and read its log."""
+    options = module.options_for("sm_90", plan.index_bits)
+    cubin, log = module.compile_cubin(source_of(plan), options)
     assert cubin[:4] == b"\x7fELF"
     assert len(cubin) < 600_000  # more is code that should not have been unrolled
     assert "warning" not in log, log
@@ -258,6 +252,29 @@ def test_kernel_compiles_without_spills(plan: CudaPlan, bits: int) -> None:
         registers, _ = used[entry_of(plan, launch)]
         # A block must fit a multiprocessor: 65536 registers, in steps of 8 a thread.
         assert -(-registers // 8) * 8 * launch.threads <= 65536
+    return used
+
+
+@pytest.mark.parametrize("plan", COMPILED)
+@pytest.mark.usefixtures("nvrtc")
+def test_kernel_compiles_without_spills(plan: CudaPlan) -> None:
+    used = compiled(plan)
+    for launch in plan.launches:
+        if not launch.is_dynamic:
+            _, counted = used[entry_of(plan, launch)]
+            # Arrays are rounded up to 16 bytes each.
+            assert 0 <= counted - launch.shared_bytes < 32
+            assert counted <= SHARED_BYTES
+
+
+# Wide indices meet tiles, not element types or activations.
+WIDE = [one for one in COMPILED if one.values[0].problem.dtype == DTYPES["float32"]]  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize("plan", WIDE)
+@pytest.mark.usefixtures("nvrtc")
+def test_kernel_compiles_with_wide_indices(plan: CudaPlan) -> None:
+    compiled(replace(plan, index_bits=64))
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
@@ -273,23 +290,6 @@ def test_kernel_compiles_for_each_architecture(
     cubin, log = module.compile_cubin(source_of(plan), options)
     assert cubin[:4] == b"\x7fELF"
     assert registers_and_shared(log)
-
-
-@pytest.mark.usefixtures("nvrtc")
-def test_shared_bytes_are_what_the_compiler_counts() -> None:
-    for plan in (pair.values[0] for pair in COMPILED):
-        assert isinstance(plan, CudaPlan)
-        static = [one for one in plan.launches if one.shared_bytes]
-        static = [one for one in static if not one.is_dynamic]
-        if not static:
-            continue
-        _, log = module.compile_cubin(source_of(plan), module.options_for("sm_80", 32))
-        used = registers_and_shared(log)
-        for launch in static:
-            _, counted = used[entry_of(plan, launch)]
-            # Arrays are rounded up to 16 bytes each.
-            assert 0 <= counted - launch.shared_bytes < 32
-            assert counted <= SHARED_BYTES
 
 
 def test_subnormals_are_not_flushed(nvrtc: Any) -> None:
