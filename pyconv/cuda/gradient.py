@@ -21,7 +21,7 @@ from pyconv.cuda.kernel import (
 )
 from pyconv.problem import POOL_KINDS, ConvProblem, PoolProblem
 
-__all__ = ["BIAS", "GRADIENT", "SCATTER", "WEIGHT"]
+__all__ = ["GRADIENT", "SCATTER", "WEIGHT"]
 
 THREADS = 128
 # About as many instructions on indices as on multiply-adds.
@@ -78,50 +78,6 @@ WEIGHT = Kernel(
     launch=_launch,
     movement=_movement,
     cost_us=_cost_us,
-)
-
-
-BIAS_THREADS = 256
-
-
-def _bias_supports(problem: ConvProblem) -> str:
-    """Everything, up to the size of a grid."""
-    if problem.k > MAX_BLOCKS:
-        return f"{problem.k} filters need more blocks than a grid has"
-    return of_floats(problem)
-
-
-def _bias_launch(problem: ConvProblem) -> Launch:
-    """One block a filter."""
-    return Launch(
-        call=f"pyconv::conv_bias_naive::run<{element_type(problem)}, {BIAS_THREADS}>",
-        tile={"threads": BIAS_THREADS},
-        blocks=problem.k,
-        threads=BIAS_THREADS,
-        shared_bytes=BIAS_THREADS * sum_bytes(problem),
-    )
-
-
-def _bias_movement(problem: ConvProblem) -> Movement:
-    """Every pixel is read once."""
-    moved = problem.compulsory_bytes
-    return Movement(problem.flops, moved, moved, moved, moved)
-
-
-def _bias_cost_us(problem: ConvProblem, ceilings: Ceilings) -> float:
-    """Estimate microseconds."""
-    return roofline_us(_bias_movement(problem), ceilings, SLOWDOWN)
-
-
-BIAS = Kernel(
-    name="naive",
-    operation="conv_bias",
-    summary="one block sums the pixels of one filter",
-    file="conv_backward/bias.cuh",
-    supports=_bias_supports,
-    launch=_bias_launch,
-    movement=_bias_movement,
-    cost_us=_bias_cost_us,
 )
 
 

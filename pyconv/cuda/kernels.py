@@ -7,10 +7,11 @@ simplest kernel of each operation comes first and takes every valid problem.
 
 from __future__ import annotations
 
+from pyconv.cuda.bias_gradient import BIAS, BIAS_PARTS
 from pyconv.cuda.columns import COL2IM, IM2COL
 from pyconv.cuda.conv import CACHED_WEIGHTS, COALESCED, NAIVE
 from pyconv.cuda.depthwise import DEPTHWISE
-from pyconv.cuda.gradient import BIAS, GRADIENT, SCATTER, WEIGHT
+from pyconv.cuda.gradient import GRADIENT, SCATTER, WEIGHT
 from pyconv.cuda.halo import (
     ASYNC_PIPELINE,
     BANK_PADDING,
@@ -47,6 +48,7 @@ KERNELS: tuple[Kernel, ...] = (
     WEIGHT,
     WEIGHT_GEMM,
     BIAS,
+    BIAS_PARTS,
     MAX,
     AVERAGE,
     LP,
