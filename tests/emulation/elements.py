@@ -96,19 +96,21 @@ def check_stored(name: str, got: Array, wanted: Array, bound: Array) -> None:
 def guarded(a: Any, shift: int = 0) -> Any:
     """Copy an array, with its pitches, between two stretches of NaN (or of -9).
 
-    It begins `shift` elements past where a vector would be aligned.
-
-    A read outside gives NaN, a write outside leaves a mark for `guards_are_whole`.
+    It begins `shift` elements past where a vector would be aligned. A read outside gives
+    NaN, a write outside leaves a mark for `guards_are_whole`: what nothing has written
+    stands between more of the same, over which a NaN shows.
     """
     if a is None:
         return None
     fill = {"i": -9, "u": 9}.get(a.dtype.kind, np.nan)
+    if a.size and (a == np.full((), SENTINEL).astype(a.dtype)).all():
+        fill = SENTINEL
     before = sum(
         (1 - extent) * step
         for extent, step in zip(a.shape, a.strides, strict=True)
         if step < 0
     )
-    buffer = np.full(a.size + 2 * GUARD + shift, fill, a.dtype)
+    buffer = np.full(a.size + 2 * GUARD + shift, fill).astype(a.dtype)
     start = (GUARD + shift) * a.itemsize + before
     view: Array = np.ndarray(a.shape, a.dtype, buffer, start, a.strides)
     view[...] = a
@@ -119,8 +121,8 @@ def guards_are_whole(a: Any) -> bool:
     """Whether nothing was written outside an array that `guarded` made."""
     buffer = a.base
     ends = np.concatenate((buffer[:GUARD], buffer[-GUARD:]))
-    mark = {"i": -9, "u": 9}.get(ends.dtype.kind)
-    return bool((np.isnan(ends) if mark is None else ends == mark).all())
+    mark = buffer[0]
+    return bool((np.isnan(ends) if mark != mark else ends == mark).all())  # noqa: PLR0124
 
 
 def byte_bounds(a: Array | None) -> tuple[int, int]:
