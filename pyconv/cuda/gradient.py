@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from math import prod
 
 from pyconv.cuda.counts import products, window_taps
@@ -19,9 +20,10 @@ from pyconv.cuda.kernel import (
     roofline_us,
     sum_bytes,
 )
+from pyconv.cuda.pool import pool_cost_us
 from pyconv.problem import POOL_KINDS, ConvProblem, PoolProblem
 
-__all__ = ["GRADIENT", "SCATTER", "WEIGHT"]
+__all__ = ["GRADIENT", "SCATTER", "WEIGHT", "gather_cost_us"]
 
 THREADS = 128
 # About as many instructions on indices as on multiply-adds.
@@ -83,6 +85,8 @@ WEIGHT = Kernel(
 
 # ---- pooling ------------------------------------------------------------------------
 
+# Of finding a window and dividing by its taps: a placeholder, as pool.SETUP_FLOPS is.
+WINDOW_FLOPS = 60
 SCATTERED = (0, 3)  # maxima and unpooling, by their indices
 SCATTER_THREADS = 256
 WARP = 32
@@ -178,9 +182,21 @@ def _scatter_movement(problem: PoolProblem) -> Movement:
     )
 
 
+def gather_cost_us(
+    movement: Movement, threads: int, met: int, steps: int, ceilings: Ceilings
+) -> float:
+    """Estimate microseconds of threads that look at `met` windows in all."""
+    flops = movement.flops + met * WINDOW_FLOPS
+    return pool_cost_us(replace(movement, flops=flops), threads, steps, ceilings)
+
+
 def _gather_cost_us(problem: PoolProblem, ceilings: Ceilings) -> float:
     """Estimate microseconds."""
-    return roofline_us(_gather_movement(problem), ceilings, SLOWDOWN)
+    met = problem.n * problem.c * window_taps(problem)
+    steps = ceil_div(met, _inputs(problem))
+    return gather_cost_us(
+        _gather_movement(problem), _inputs(problem), met, steps, ceilings
+    )
 
 
 def _scatter_cost_us(problem: PoolProblem, ceilings: Ceilings) -> float:

@@ -23,6 +23,7 @@ from pyconv.cuda.im2col_gemm import IM2COL_GEMM
 from pyconv.cuda.implicit_gemm import IMPLICIT_GEMM
 from pyconv.cuda.kernel import Kernel
 from pyconv.cuda.pool import AVERAGE, LP, MAX
+from pyconv.cuda.pool_gradient_strips import GRADIENT_STRIPS
 from pyconv.cuda.pool_planes import PLANES
 from pyconv.cuda.pool_strips import STRIPS
 from pyconv.cuda.weight_gradient import WEIGHT_GEMM
@@ -55,6 +56,7 @@ KERNELS: tuple[Kernel, ...] = (
     STRIPS,
     PLANES,
     GRADIENT,
+    GRADIENT_STRIPS,
     SCATTER,
     IM2COL,
     COL2IM,
