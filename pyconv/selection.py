@@ -36,7 +36,8 @@ def quickest(
 def _rounding(problem: Problem, ask: Ask, keeps_weights: bool, usual_batch: int) -> str:
     """Choose how results are rounded."""
     if isinstance(problem, ConvProblem):
-        problem = replace(problem.sample(), n=usual_batch)
+        problem = problem.sample()
+    problem = replace(problem, n=usual_batch)
     able = [one for one in ask(problem) if one.supported]
     if not able:
         return ""

@@ -238,6 +238,28 @@ def test_every_tile_of_the_implicit_gemm(
         np.testing.assert_array_equal(again[-1], arrays[-1])
 
 
+ALIKE = (
+    ConvCase("plain", (1, 7, 9), (1, 3, 3), n=2, c=20, k=9, bias=True, **SAME),
+    ConvCase("depthwise", (1, 9, 11), (1, 3, 3), c=4, k=4, groups=4, **SAME),
+    ConvCase("last", (1, 7, 9), (1, 3, 2), c=12, k=8, memory="last", **SAME),
+)
+
+
+@pytest.mark.parametrize("case", ALIKE, ids=pair_id)
+def test_what_rounds_alike_agrees_bit_for_bit(case: ConvCase, tmp_path: Path) -> None:
+    """Only then may the batch and the memory order decide between kernels."""
+    kernels = [one for one in KERNELS if one.operation == "conv"]
+    taken = {one: plan for one in kernels if (plan := conv_plan(one, case))}
+    library = emulator.build(taken.values(), tmp_path, 32)
+    found: dict[str, Any] = {}
+    for kernel, plan in taken.items():
+        arrays = conv_arrays(case)
+        emulator.run(library, plan, *arrays)
+        first = found.setdefault(kernel.rounding, arrays[-1])
+        np.testing.assert_array_equal(first, arrays[-1], kernel.name)
+    assert {"direct", "channels"} <= found.keys()
+
+
 DEPTHWISE: dict[str, Any] = {"c": 4, "k": 4, "groups": 4, **SAME}
 PADDED = (
     ConvCase("padded", (1, 9, 10), (1, 3, 3), **SAME),

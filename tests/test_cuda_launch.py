@@ -7,13 +7,16 @@ from contextlib import nullcontext
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 
+from pyconv.backends import CudaBackend
 from pyconv.cuda import device, launch, module
 from pyconv.cuda.kernel import Constant
 from pyconv.cuda.kernels import find
+from pyconv.planning import choose
 from tests.emulation.cases import conv_plan
-from tests.emulation.problems import ConvCase
+from tests.emulation.problems import ConvCase, conv_problem
 
 cupy = pytest.importorskip("cupy", reason="launches go through CuPy")
 
@@ -159,6 +162,57 @@ def test_a_driver_that_is_too_old_is_told(
     finally:
         device.availability.cache_clear()
     assert re.search(said, reason), reason
+
+
+@pytest.mark.parametrize(
+    ("c", "k", "size", "groups"),
+    [
+        (3, 64, 56, 1),
+        (64, 64, 14, 1),
+        (256, 32, 7, 1),
+        (64, 64, 28, 16),
+        (32, 32, 9, 32),
+    ],
+    ids=str,
+)
+def test_neither_batch_nor_order_decides_how_to_round(
+    c: int, k: int, size: int, groups: int
+) -> None:
+    backend = CudaBackend()
+    taken = set()
+    for n in (1, 3, 32, 100):
+        for memory in ("first", "last"):
+            case = ConvCase(
+                "layer", (1, size, size), (1, 3, 3), n=n, c=c, k=k, groups=groups
+            )
+            x = np.lib.stride_tricks.as_strided(
+                np.zeros(1, np.float32),
+                (n, c, 1, size, size),
+                steps(c, size, memory),
+            )
+            y = np.lib.stride_tricks.as_strided(
+                np.zeros(1, np.float32),
+                (n, k, 1, size - 2, size - 2),
+                steps(k, size - 2, memory),
+            )
+            weight = np.zeros((k, c // groups, 1, 3, 3), np.float32)
+            problem = conv_problem(case, x, weight, y)
+            taken.add(choose(problem, backend, "auto").candidate.rounding)
+    assert len(taken) == 1
+
+
+def steps(channels: int, size: int, memory: str) -> tuple[int, ...]:
+    """Give the strides in bytes of (n, channels, 1, size, size) float32."""
+    plane = 4 * size * size
+    if memory == "last":
+        return (
+            plane * channels,
+            4,
+            plane * channels,
+            4 * size * channels,
+            4 * channels,
+        )
+    return (plane * channels, plane, plane, 4 * size, 4)
 
 
 def test_shared_memory_the_device_has_not_is_refused(

@@ -340,6 +340,7 @@ def _kernel(rung: Rung) -> Kernel:
         launch=partial(_launch, rung=rung),
         movement=partial(_movement, rung=rung),
         cost_us=partial(_cost_us, rung=rung),
+        rounding="channels",  # channel by channel, taps inside
     )
 
 

@@ -207,4 +207,5 @@ IM2COL_GEMM = Kernel(
     cost_us=_cost_us,
     before=_before,
     workspace=_workspace,
+    rounding="channels",
 )

@@ -248,6 +248,7 @@ IMPLICIT_GEMM = Kernel(
     operation="conv",
     summary="one matrix product over pixels, filters, channels and taps; any problem",
     file="conv/10_implicit_gemm.cuh",
+    rounding="implicit_gemm",  # eight channels at a time, their taps
     supports=_supports,
     launch=_launch,
     movement=_movement,

@@ -164,7 +164,8 @@ class Kernel:
     # arrays of bytes that they leave things in for each other.
     before: Callable[[Any], tuple[Launch, ...]] = no_launches
     workspace: Callable[[Any], dict[str, int]] = no_workspace
-    # Whose bits it returns: what is not the same must not be exchanged freely.
+    # Whose bits it returns: what is not the same must not be exchanged freely. "direct"
+    # is the definition's order, tap by tap, channels inside.
     rounding: str = "direct"
 
 

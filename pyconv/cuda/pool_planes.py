@@ -146,6 +146,7 @@ def _cost_us(problem: PoolProblem, ceilings: Ceilings) -> float:
 
 PLANES = Kernel(
     name="planes",
+    rounding="planes",
     operation="pool",
     summary="threads share a plane that is one window, and join what they found",
     file="pool/planes.cuh",
