@@ -47,6 +47,7 @@ from benchmarks.gpu_contenders import (
     torch_or_none,
 )
 from benchmarks.gpu_gradients import gradients
+from benchmarks.gpu_warmup import warmup
 from benchmarks.shapes import Layer, square
 
 PACKAGES = ("cupy-cuda13x", "torch", "numpy", "nvidia-cuda-nvrtc", "nvidia-cudnn-cu13")
@@ -263,6 +264,7 @@ def _their_pool(
 # ---- the run ------------------------------------------------------------------------
 
 SECTIONS: dict[str, Callable[[Queue], dict[str, Any]]] = {
+    "warmup": partial(warmup, layers=LAYERS),
     "ceilings": ceilings,
     "launch": launch,
     "conformance": conformance,
