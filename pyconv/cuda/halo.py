@@ -1,8 +1,4 @@
-"""The ladder's rungs with a halo in shared memory: limits, tiles, movement, cost.
-
-Source of the cost model: time is the largest of arithmetic, L1/shared, L2 and device
-memory time (a roofline), plus the launch. Each factor below says what it stands for.
-"""
+"""The ladder's rungs with a halo in shared memory: limits, tiles, movement, cost."""
 
 from __future__ import annotations
 
@@ -87,11 +83,7 @@ MAX_CHANNELS = 8  # 8 channels amortise two barriers over 8 * R * S * 32 multipl
 
 @dataclass(frozen=True, slots=True)
 class Rung:
-    """What sets a rung apart from the one before.
-
-    `efficiency` is the part of the arithmetic peak that is reached where nothing else
-    binds; placeholders between published figures (0.6 ... 0.8) until measured.
-    """
+    """What sets a rung apart from the one before."""
 
     name: str
     number: int
@@ -101,6 +93,8 @@ class Rung:
     has_vectors: bool = False
     is_padded: bool = False
     is_async: bool = False
+    # Part of the arithmetic peak that is reached where nothing else binds: placeholders
+    # between published figures (0.6 ... 0.8) until measured.
     efficiency: float = 0.6
     refuses: Callable[[ConvProblem], str] = lambda _: ""
 
@@ -143,13 +137,16 @@ def _block_channels(problem: ConvProblem, tile: HaloTile, rung: Rung) -> int:
     return channels
 
 
+def _places(problem: ConvProblem, tile: HaloTile) -> int:
+    """Count the tiles of one filter's outputs in all images."""
+    _, height, width = problem.output
+    return problem.n * ceil_div(height, tile.block_p) * ceil_div(width, tile.block_q)
+
+
 def _tiles(problem: ConvProblem, tile: HaloTile) -> int:
     """Count the blocks of a launch."""
     per_group = ceil_div(problem.k // problem.groups, tile.block_k)
-    places = ceil_div(problem.output[1], tile.block_p) * ceil_div(
-        problem.output[2], tile.block_q
-    )
-    return problem.n * problem.groups * per_group * places
+    return problem.groups * per_group * _places(problem, tile)
 
 
 def _has_aligned_rows(problem: ConvProblem, rung: Rung) -> bool:
@@ -181,10 +178,7 @@ def _global_bytes(problem: ConvProblem, tile: HaloTile, rung: Rung) -> int:
     else:
         x *= tile_positions(problem, 2, tile.block_q, reaches[1])
     x *= problem.n * problem.c * ceil_div(problem.k // problem.groups, tile.block_k)
-    places = ceil_div(problem.output[1], tile.block_p) * ceil_div(
-        problem.output[2], tile.block_q
-    )
-    readers = problem.n * places
+    readers = _places(problem, tile)
     if not rung.has_weights:  # every output reads its filter, and the tile tests it
         tested = readers if problem.padding_mode == 0 else 0
         readers = outputs(problem) // problem.k + tested
@@ -280,19 +274,24 @@ def _launch(problem: ConvProblem, rung: Rung) -> Launch:
         tile.thread_k,
     )
     window = (*problem.kernel[1:], *problem.stride[1:], *problem.dilation[1:])
-    arguments = [
+    types = [
         element_type(problem),
         weight_type(problem),
         f"pyconv::halo::Tile<{', '.join(map(str, constants))}>",
         f"pyconv::halo::Filter<{', '.join(map(str, window))}>",
+    ]
+    values = [
         f"static_cast<pyconv::PaddingMode>({problem.padding_mode})",
         activation(problem),
         "true" if channels_last(problem.x_pitch) else "false",
     ]
-    if rung.has_weights and not rung.is_async:
-        arguments.append("true" if _has_aligned_rows(problem, rung) else "false")
+    space = f"pyconv::conv_{rung.name}"
+    if rung.has_weights and not rung.is_async:  # one body, whose layout is the rung's
+        types.append(f"{space}::Layout")
+        values.append("true" if _has_aligned_rows(problem, rung) else "false")
+        space = "pyconv::halo"
     return Launch(
-        call=f"pyconv::conv_{rung.name}::run<{', '.join(arguments)}>",
+        call=f"{space}::run<{', '.join((*types, *values))}>",
         tile={
             "block_p": tile.block_p,
             "block_q": tile.block_q,

@@ -17,11 +17,11 @@ def scale_and_steps(
 ) -> tuple[Array, int]:
     """Give the size of what is summed, and how many roundings it goes through.
 
-    Of a direct sum, that of the products. Of a Winograd form, whatever lies in a tile
+    Of one chain of sums, that of the products. Of a Winograd form, whatever lies in a tile
     rounds with all of it: products of a sample's largest inputs, as in tests/oracle.py.
     """
     terms = (case.c // case.groups) * weight[0, 0].size
-    if rounding == "direct":
+    if rounding not in WINOGRAD_FORMS:  # a chain, whatever its order
         return conv_sum(case, abs(x), abs(weight)), terms
     pairs, m = WINOGRAD_FORMS[rounding]
     space = (2, 3, 4)

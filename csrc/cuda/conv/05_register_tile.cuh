@@ -15,25 +15,4 @@ namespace pyconv::conv_register_tile {
 
 using Layout = halo::Layout<false, false>;
 
-template <
-    class X,
-    class W,
-    class Tile,
-    class Filter,
-    PaddingMode MODE,
-    Activation ACTIVATION,
-    bool CHANNELS_LAST,
-    bool ALIGNED_ROWS>
-__device__ void
-run(const ConvProblem& p,
-    const X* __restrict__ x,
-    const W* __restrict__ weight,
-    const typename Element<X>::Sum* __restrict__ bias,
-    const typename Element<X>::Result* residual,
-    typename Element<X>::Result* y) {
-    halo::
-        run<X, W, Tile, Filter, Layout, MODE, ACTIVATION, CHANNELS_LAST, ALIGNED_ROWS>(
-            p, x, weight, bias, residual, y);
-}
-
 } // namespace pyconv::conv_register_tile
