@@ -44,10 +44,9 @@ __device__ inline Extents extents_of(const ConvProblem& p) {
     Extents found;
     found.channels = static_cast<Index>(p.c / p.groups);
     found.filters = static_cast<Index>(p.k / p.groups);
-    found.columns = found.channels *
-                    static_cast<Index>(p.kernel[0] * p.kernel[1] * p.kernel[2]);
-    found.pixels =
-        static_cast<Index>(p.n * p.output[0] * p.output[1] * p.output[2]);
+    found.columns =
+        found.channels * static_cast<Index>(p.kernel[0] * p.kernel[1] * p.kernel[2]);
+    found.pixels = static_cast<Index>(p.n * p.output[0] * p.output[1] * p.output[2]);
     const Index tiles = static_cast<Index>(p.groups) *
                         ceil_div(found.filters, Index(Tile::BLOCK_M)) *
                         ceil_div(found.columns, Index(Tile::BLOCK_N));
