@@ -28,6 +28,7 @@ from pyconv.errors import BackendUnavailable, ShapeError, UnsupportedAlgorithm
 from pyconv.folding import fold_batch_norm
 from pyconv.inspection import Explanation, Info, Part, explain, info
 from pyconv.layers import Conv1d, Conv2d, Conv3d
+from pyconv.movement import Ceilings, Profile, ceilings, profile
 from pyconv.pooling import (
     avg_pool1d,
     avg_pool2d,
@@ -48,6 +49,7 @@ __all__ = [
     "BackendUnavailable",
     "CallRecord",
     "Candidate",
+    "Ceilings",
     "Conv1d",
     "Conv2d",
     "Conv3d",
@@ -55,6 +57,7 @@ __all__ = [
     "Explanation",
     "Info",
     "Part",
+    "Profile",
     "ShapeError",
     "UnsupportedAlgorithm",
     "__version__",
@@ -68,6 +71,7 @@ __all__ = [
     "avg_pool1d",
     "avg_pool2d",
     "avg_pool3d",
+    "ceilings",
     "col2im",
     "conv1d",
     "conv2d",
@@ -95,6 +99,7 @@ __all__ = [
     "max_unpool2d",
     "max_unpool3d",
     "output_pool_info",
+    "profile",
     "set_num_threads",
     "set_output_pool_limit",
     "trace",

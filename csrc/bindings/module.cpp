@@ -15,4 +15,5 @@ PYBIND11_MODULE(_core, module) {
     pyconv::bindings::register_unary(module);
     pyconv::bindings::register_control(module);
     pyconv::bindings::register_convert(module);
+    pyconv::bindings::register_measuring(module);
 }

@@ -22,6 +22,7 @@ void register_adjoint(pybind11::module_& module);
 void register_unary(pybind11::module_& module);
 void register_control(pybind11::module_& module);
 void register_convert(pybind11::module_& module);
+void register_measuring(pybind11::module_& module);
 
 // A problem out of the bytes of its NumPy record.
 template <class Problem>

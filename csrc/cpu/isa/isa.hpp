@@ -7,6 +7,7 @@
 #pragma once
 
 #include "core/problem.hpp"
+#include "cpu/isa/ceilings.hpp"
 #include "cpu/isa/dots.hpp"
 #include "cpu/isa/pools.hpp"
 #include "cpu/isa/weight_sums.hpp"
@@ -264,6 +265,7 @@ struct Kernels {
         int64 to_pitch);
     void (*copy_lines)(const CopyLines<T>&);
     WinogradKernels<T> winograd[WINOGRAD_FORMS];
+    CeilingKernels<T> ceilings;
 };
 
 // Lines of `count` elements, side by side, as numbers of another type: halves and

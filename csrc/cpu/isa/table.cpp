@@ -6,6 +6,7 @@
 // keeps for all, and fault on an older processor (numpy#25274). A test holds this at
 // -O0.
 #include "cpu/isa/isa.hpp"
+#include "cpu/micro/ceilings.hpp"
 #include "cpu/micro/convert.hpp"
 #include "cpu/micro/copy_lines.hpp"
 #include "cpu/micro/gemm_tile.hpp"
@@ -167,6 +168,7 @@ void fill(Kernels<T>& kernels) {
     kernels.transpose = transpose<T>;
     kernels.copy_lines = copy_lines<T>;
     fill_winograd(kernels.winograd);
+    fill_ceilings(kernels.ceilings);
 }
 
 void fill_conversions(Conversions& convert) {

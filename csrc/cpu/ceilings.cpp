@@ -1,0 +1,139 @@
+// Every thread runs the same loop: a shared level of cache is shared by all of them.
+#include "cpu/ceilings.hpp"
+
+#include "core/threads.hpp"
+#include "cpu/isa/registry.hpp"
+
+#include <algorithm>
+#include <array>
+#include <atomic>
+#include <chrono>
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+namespace pyconv {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+constexpr std::size_t ROUNDS = 5;
+constexpr int64 FIRST_BLOCK = 1000; // multiply-adds of a chain
+constexpr std::uintptr_t LINE_BYTES = 64;
+
+double seconds_since(Clock::time_point begin) {
+    return std::chrono::duration<double>(Clock::now() - begin).count();
+}
+
+// Units a second of `work(times, worker)`, which does `units` of them each time, on all
+// threads. `prepare(worker)` comes first, in the thread that will work. Neither throws:
+// the others would wait for ever.
+template <class Prepare, class Work>
+double best_rate(double units, double seconds, Prepare prepare, Work work) {
+    const int64 threads = num_threads();
+    std::vector<std::array<double, ROUNDS>> rates(static_cast<std::size_t>(threads));
+    std::atomic<int64> arrived{0};
+    parallel_for(threads, true, [&](int64 begin, int64 end, int worker) {
+        // One thread alone has the whole range where the pool could not be had.
+        const int64 together = end - begin == threads ? 1 : threads;
+        prepare(worker);
+        work(1, worker);
+        const auto before = Clock::now();
+        work(1, worker);
+        const double once = std::max(seconds_since(before), 1e-8);
+        const auto times =
+            std::max<int64>(1, static_cast<int64>(seconds / (ROUNDS + 1) / once));
+        for (std::size_t round = 0; round < ROUNDS; ++round) {
+            arrived.fetch_add(1);
+            while (arrived.load() < static_cast<int64>(round + 1) * together) {
+            }
+            const auto start = Clock::now();
+            work(times, worker);
+            rates[static_cast<std::size_t>(worker)][round] =
+                units * static_cast<double>(times) / seconds_since(start);
+        }
+    });
+    double best = 0.0;
+    for (std::size_t round = 0; round < ROUNDS; ++round) {
+        double sum = 0.0;
+        for (const auto& rate : rates) {
+            sum += rate[round];
+        }
+        best = std::max(best, sum);
+    }
+    return best;
+}
+
+// Keeps a result that nobody wants.
+template <class T>
+void use(T value) {
+    __asm__ volatile("" : : "m"(value));
+}
+
+} // namespace
+
+template <class T>
+double peak_flops(const IsaTable& isa, double seconds) {
+    const Kernels<T>& kernels = kernels_of<T>(isa);
+    const double flops = 2.0 * static_cast<double>(FUSED_CHAINS) *
+                         static_cast<double>(kernels.lanes) *
+                         static_cast<double>(FIRST_BLOCK);
+    return best_rate(
+        flops,
+        seconds,
+        [](int) {},
+        [&](int64 times, int) {
+            use(kernels.ceilings.multiply_adds(times * FIRST_BLOCK));
+        });
+}
+
+template double peak_flops<float>(const IsaTable&, double);
+template double peak_flops<double>(const IsaTable&, double);
+
+double bandwidth(const IsaTable& isa, Sweep sweep, int64 bytes, double seconds) {
+    const CeilingKernels<float>& kernels = isa.f32.ceilings;
+    const int64 parts = sweep == Sweep::COPY ? 2 : 1;
+    const int64 step = parts * SWEEP_STEP;
+    const int64 count =
+        std::max<int64>(1, bytes / static_cast<int64>(sizeof(float)) / step) *
+        SWEEP_STEP;
+    // Not touched before the thread that sweeps it does, so that it lies near to it.
+    const auto elements = static_cast<std::size_t>(parts * count + SWEEP_STEP);
+    std::vector<std::unique_ptr<float[]>> memory(
+        static_cast<std::size_t>(num_threads()));
+    for (auto& mine : memory) {
+        mine.reset(new float[elements]);
+    }
+    const auto line_of = [&](int worker) {
+        float* const begin = memory[static_cast<std::size_t>(worker)].get();
+        const auto past = reinterpret_cast<std::uintptr_t>(begin) % LINE_BYTES;
+        return begin + (past == 0 ? 0 : LINE_BYTES - past) / sizeof(float);
+    };
+    return best_rate(
+        static_cast<double>(parts * count) * sizeof(float),
+        seconds,
+        [&](int worker) {
+            std::fill_n(memory[static_cast<std::size_t>(worker)].get(), elements, 1.0F);
+        },
+        [&](int64 times, int worker) {
+            float* const from = line_of(worker);
+            for (int64 time = 0; time < times; ++time) {
+                if (sweep == Sweep::LOAD) {
+                    use(kernels.load(from, count));
+                } else if (sweep == Sweep::STORE) {
+                    kernels.store(from, count);
+                } else {
+                    kernels.copy(from, from + count, count);
+                }
+            }
+        });
+}
+
+void load_sweep(const IsaTable& isa, const float* memory, int64 count) {
+    parallel_for(count / SWEEP_STEP, true, [&](int64 begin, int64 end, int) {
+        use(isa.f32.ceilings.load(
+            memory + begin * SWEEP_STEP, (end - begin) * SWEEP_STEP));
+    });
+}
+
+} // namespace pyconv

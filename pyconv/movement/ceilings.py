@@ -1,0 +1,124 @@
+"""What this machine can do at most: arithmetic, and bytes a second of every level."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from functools import lru_cache
+from typing import Any
+
+from pyconv import _core
+
+__all__ = ["SWEEPS", "Ceilings", "ceilings"]
+
+SWEEPS = ("load", "store", "copy")
+# Where the swept bytes lie: filled into the level of this name of `Candidate.bytes`.
+SOURCES = {"l1": "l2", "l2": "l3", "dram": "memory"}
+SECONDS = 0.05  # of each loop
+MOST_BYTES = 256 << 20  # of a thread
+
+
+@dataclass(frozen=True, slots=True)
+class Ceilings:
+    """Rates of all threads together, measured.
+
+    Parameters
+    ----------
+    isa : str
+        The instruction set.
+    threads : int
+        How many threads took part.
+    flops : dict of str to float
+        Floating-point operations a second by element type, from registers; a
+        multiply-add counts two.
+    bandwidth : dict of str to dict
+        Bytes a second by where the data lies ("core" for L1, "l2", "l3", "memory") and
+        what is done: "load", "store" or "copy", of which half are read and half written.
+        A line that is stored to is read first; that is not counted. No "l3" where it is
+        not larger than L2.
+    """
+
+    isa: str
+    threads: int
+    flops: dict[str, float]
+    bandwidth: dict[str, dict[str, float]]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain data."""
+        return asdict(self)
+
+    def bytes_a_second(self, level: str) -> float:
+        """Give the rate at which a level of `Candidate.bytes` can be filled.
+
+        Parameters
+        ----------
+        level : str
+            "l1", "l2" or "dram".
+        """
+        source = SOURCES[level]
+        if source not in self.bandwidth:
+            source = "memory"
+        return self.bandwidth[source]["load"]
+
+    def __str__(self) -> str:
+        lines = [f"{self.isa}, {self.threads} threads"]
+        lines += [
+            f"{name:<10}{rate / 1e9:>10.4g} GFLOP/s"
+            for name, rate in self.flops.items()
+        ]
+        lines.append(f"{'GB/s':<10}" + "".join(f"{sweep:>10}" for sweep in SWEEPS))
+        lines += [
+            f"{name:<10}" + "".join(f"{rates[sweep] / 1e9:>10.4g}" for sweep in SWEEPS)
+            for name, rates in self.bandwidth.items()
+        ]
+        return "\n".join(lines)
+
+
+def _swept_bytes(threads: int) -> dict[str, int]:
+    """Choose what each thread sweeps, so that it lies in one level."""
+    host = _core.machine()
+    sizes = {"core": host["l1_bytes"] // 2, "l2": host["l2_bytes"] // 2}
+    of_l3 = host["l3_bytes"] // threads // 2
+    if of_l3 >= 2 * host["l2_bytes"]:
+        sizes["l3"] = min(of_l3, 4 * host["l2_bytes"])
+    beyond = 4 * max(host["l3_bytes"] // threads, host["l2_bytes"])
+    sizes["memory"] = min(max(beyond, 32 << 20), MOST_BYTES)
+    return sizes
+
+
+@lru_cache(maxsize=8)
+def _measured(isa: str, threads: int, seconds: float) -> Ceilings:
+    """Measure; the same question is asked once in a process."""
+    return Ceilings(
+        isa=isa,
+        threads=threads,
+        flops={
+            "float32": _core.peak_flops(4, seconds),
+            "float64": _core.peak_flops(8, seconds),
+        },
+        bandwidth={
+            name: {sweep: _core.bandwidth(sweep, size, seconds) for sweep in SWEEPS}
+            for name, size in _swept_bytes(threads).items()
+        },
+    )
+
+
+def ceilings(seconds: float = SECONDS) -> Ceilings:
+    """Measure what this machine can do at most.
+
+    Parameters
+    ----------
+    seconds : float
+        How long each of the 14 loops runs, at least: about a second in all by default.
+
+    Returns
+    -------
+    Ceilings
+        Of the instruction set in use and `get_num_threads()` threads. Asked again, the
+        first answer is given again. Prints as a table.
+
+    Raises
+    ------
+    ValueError
+        Unless 0 < seconds <= 60.
+    """
+    return _measured(_core.active_isa(), _core.get_num_threads(), seconds)
