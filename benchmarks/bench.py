@@ -40,8 +40,8 @@ from benchmarks.measuring import (
     measure_network,
     roster,
 )
-from benchmarks.shapes import Layer
 from benchmarks.suites import LAYER, NAMES, NETWORKS, SUITES, TORCH, Suite
+from pyconv.movement.layers import Layer
 
 QUICK_CASES = 2
 QUICK_FLOPS = 3e8

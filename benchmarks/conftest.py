@@ -16,8 +16,8 @@ import pyconv as pc
 from benchmarks import machine, peers
 from benchmarks.contenders import contenders, pool_contenders
 from benchmarks.pool_shapes import POOLS
-from benchmarks.shapes import NETWORKS
 from benchmarks.timing import rest, warm_up
+from pyconv.movement.layers import NETWORKS
 
 # Small layers of each kind: square kernel, 1x1, depthwise, one channel, rank 1.
 QUICK = ("lenet5-c3", "resnet50-conv5_2", "mobilenet_v2-block14_depth", "image-filter3")

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 import pyconv as pc
 from benchmarks.peers import Contender, Prepared, channels_last, checkable, installed
 from benchmarks.pool_shapes import PoolLayer
-from benchmarks.shapes import Layer
+from pyconv.movement.layers import Layer
 
 Array = NDArray[Any]
 

@@ -31,8 +31,8 @@ from benchmarks import machine, photograph
 from benchmarks.contenders import MEMORY_ORDERS, Pyconv, arrange
 from benchmarks.oracle import conv_error, tensors
 from benchmarks.pictures import Row, draw_layers, draw_photograph
-from benchmarks.shapes import NETWORKS, Layer
 from benchmarks.timing import Sample, alternate
+from pyconv.movement.layers import NETWORKS, Layer
 
 Array = NDArray[Any]
 

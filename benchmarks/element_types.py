@@ -30,10 +30,10 @@ from benchmarks.groups import read_options, run
 from benchmarks.measuring import Budget, family
 from benchmarks.oracle import over_bound
 from benchmarks.peers import channels_last
-from benchmarks.shapes import NETWORKS, Layer, square
 from benchmarks.standing import geometric_mean
 from benchmarks.timing import alternate
 from pyconv import _core
+from pyconv.movement.layers import NETWORKS, Layer, square
 
 Array = np.ndarray[Any, Any]
 Calls = dict[str, Callable[[], Any]]

@@ -48,7 +48,7 @@ from benchmarks.gpu_contenders import (
 )
 from benchmarks.gpu_gradients import gradients
 from benchmarks.gpu_warmup import warmup
-from benchmarks.shapes import Layer, square
+from pyconv.movement.layers import Layer, square
 
 PACKAGES = ("cupy-cuda13x", "torch", "numpy", "nvidia-cuda-nvrtc", "nvidia-cudnn-cu13")
 

@@ -25,7 +25,7 @@ from benchmarks.gpu_contenders import (
     torch_or_none,
     with_tf32,
 )
-from benchmarks.shapes import square
+from pyconv.movement.layers import square
 
 __all__ = ["KERNELS", "ceilings", "conformance", "launch"]
 

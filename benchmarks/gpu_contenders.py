@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.shapes import Layer
+from pyconv.movement.layers import Layer
 
 ROOT = Path(__file__).resolve().parent.parent
 SAMPLES = 15

@@ -24,7 +24,7 @@ from benchmarks.gpu_contenders import (
     torch_or_none,
     with_tf32,
 )
-from benchmarks.shapes import Layer
+from pyconv.movement.layers import Layer
 
 __all__ = ["gradients"]
 

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.gpu_contenders import Queue, conv_problem, cuda_backend
-from benchmarks.shapes import Layer
+from pyconv.movement.layers import Layer
 
 __all__ = ["plans", "warmup"]
 

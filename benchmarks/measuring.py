@@ -25,8 +25,8 @@ from benchmarks.contenders import (
 )
 from benchmarks.oracle import PEER_SLACK, Array, conv_error, tensors
 from benchmarks.peers import MAKERS, Contender
-from benchmarks.shapes import Layer
 from benchmarks.timing import REST_SECONDS, alternate
+from pyconv.movement.layers import Layer
 
 # Whole outputs agree to this share of the largest value: 32-bit rounding stays far
 # below it, one wrong element does not.

@@ -21,7 +21,7 @@ import pyconv as pc
 from benchmarks.contenders import arrange, window
 from benchmarks.oracle import Array, make_input
 from benchmarks.pool_shapes import POOLS, PoolLayer
-from benchmarks.shapes import SEQUENCES, Layer
+from pyconv.movement.layers import SEQUENCES, Layer
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.pool_shapes import PoolLayer
-from benchmarks.shapes import Layer
+from pyconv.movement.layers import Layer
 
 Array = NDArray[Any]
 

@@ -19,7 +19,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.shapes import Layer
+from pyconv.movement.layers import Layer
 
 Array = NDArray[Any]
 

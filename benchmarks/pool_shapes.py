@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from math import prod
 
-from benchmarks.shapes import Ints, output_extents
+from pyconv.movement.layers import Ints, output_extents
 
 
 @dataclass(frozen=True)

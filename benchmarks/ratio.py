@@ -29,8 +29,8 @@ from benchmarks import machine
 from benchmarks.contenders import AUTO, Pyconv, pyconv_contenders
 from benchmarks.oracle import conv_error, tensors
 from benchmarks.peers import MAKERS, Contender
-from benchmarks.shapes import NETWORKS, Layer, square
 from benchmarks.timing import Sample, alternate
+from pyconv.movement.layers import NETWORKS, Layer, square
 
 TORCH = ("torch-nchw", "torch-nhwc")
 

@@ -33,9 +33,9 @@ from benchmarks.bench import (
 from benchmarks.contenders import MEMORY_ORDERS, PyconvLayer
 from benchmarks.measuring import Budget
 from benchmarks.oracle import Array, conv_error, tensors
-from benchmarks.shapes import Layer
 from benchmarks.suites import Suite
 from benchmarks.timing import alternate
+from pyconv.movement.layers import Layer
 
 Record = dict[str, Any]
 

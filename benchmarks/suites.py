@@ -12,8 +12,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from benchmarks.shapes import NETWORKS as PUBLISHED
-from benchmarks.shapes import Ints, Layer, distinct
+from pyconv.movement.layers import NETWORKS as PUBLISHED
+from pyconv.movement.layers import Ints, Layer, distinct
 
 BATCHES = (1, 8)
 

@@ -14,7 +14,7 @@ import pytest
 from benchmarks.contenders import Pyconv
 from benchmarks.oracle import PEER_SLACK, conv_error, tensors
 from benchmarks.peers import Contender
-from benchmarks.shapes import Layer
+from pyconv.movement.layers import Layer
 
 Measure = Callable[[Callable[[], object], int, dict[str, Any]], None]
 

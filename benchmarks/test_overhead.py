@@ -15,7 +15,7 @@ import pyconv as pc
 from benchmarks.contenders import AUTO
 from benchmarks.oracle import conv_error, make_input, tensors
 from benchmarks.peers import MAKERS
-from benchmarks.shapes import square
+from pyconv.movement.layers import square
 
 Measure = Callable[[Callable[[], object], int, dict[str, Any]], None]
 

@@ -16,7 +16,7 @@ import pyconv as pc
 from benchmarks import measuring, networks, readme, standing, suites, timing
 from benchmarks.oracle import PEER_SLACK
 from benchmarks.peers import MAKERS, Prepared
-from benchmarks.shapes import Layer, square
+from pyconv.movement.layers import Layer, square
 
 ROOT = Path(__file__).resolve().parent.parent
 

@@ -166,7 +166,7 @@ def test_what_a_type_is_held_against() -> None:
     pytest.importorskip("torch", reason="PyTorch is not installed")
     pytest.importorskip("rich")
     from benchmarks import element_types  # noqa: PLC0415 - needs both
-    from benchmarks.shapes import square  # noqa: PLC0415
+    from pyconv.movement.layers import square  # noqa: PLC0415
 
     layer = square("tiny", "odd", 5, 7, 9, 3, pad=1)
     for key in ("bfloat16-avx2", "float16-avx2"):

@@ -123,7 +123,7 @@ class Layer:
         return itemsize * (elements + self.k)
 
     def with_batch(self, n: int) -> Layer:
-        """The same layer for a batch of n."""
+        """Give the same layer for a batch of n."""
         return replace(self, n=n)
 
 
@@ -140,7 +140,7 @@ def square(
     groups: int = 1,
     repeat: int = 1,
 ) -> Layer:
-    """A 2-d layer of batch 1 whose axes are alike."""
+    """Make a 2-d layer of batch 1 whose axes are alike."""
     return Layer(
         network=network,
         name=name,
@@ -322,7 +322,7 @@ def _alphago() -> Iterator[Layer]:
 def _sequence(
     name: str, k: int, length: int, kernel: int, dilation: int, repeat: int
 ) -> Layer:
-    """A WaveNet layer: rank 1, 64 channels in, no padding."""
+    """Make a WaveNet layer: rank 1, 64 channels in, no padding."""
     return Layer(
         network="wavenet",
         name=name,
