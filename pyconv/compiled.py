@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from pyconv import _core
 from pyconv.protocols import Candidate, Problem
 
-__all__ = ["PLANS", "algorithms", "candidates", "plan"]
+__all__ = ["PLANS", "Host", "algorithms", "candidates", "plan"]
 
 PLANS = (
     _core.ConvPlan,
@@ -21,11 +21,14 @@ PLANS = (
 )
 
 
+Host = tuple[int, int, int, int]
+
+
 class _Operation(NamedTuple):
     """The functions of one operation."""
 
     algorithms: Callable[[], tuple[tuple[str, str], ...]]
-    candidates: Callable[[bytes], Sequence[Any]]
+    candidates: Callable[..., Sequence[Any]]
     plan: Callable[[bytes, str], Any]
 
 
@@ -61,11 +64,14 @@ def algorithms(operation: str) -> tuple[tuple[str, str], ...]:
     return _OPERATIONS[operation].algorithms()
 
 
-def candidates(problem: Problem) -> list[Candidate]:
-    """Ask every compiled algorithm about a problem."""
+def candidates(problem: Problem, host: Host | None = None) -> list[Candidate]:
+    """Ask every compiled algorithm about a problem, here or on another machine.
+
+    `host` is the other machine's cores, and bytes of its L1, L2 and L3.
+    """
     asked = _OPERATIONS[problem.operation].candidates
     record = problem.to_record().tobytes()
-    return [_candidate(one) for one in asked(record)]
+    return [_candidate(one) for one in asked(record, host=host)]
 
 
 def _candidate(facts: Mapping[str, Any]) -> Candidate:

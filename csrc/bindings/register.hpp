@@ -2,15 +2,20 @@
 #pragma once
 
 #include "bindings/fast_call.hpp"
+#include "core/machine.hpp"
 #include "cpu/algorithm.hpp"
+#include "cpu/isa/registry.hpp"
 
 #include <pybind11/pybind11.h>
+#include <pybind11/stl.h>
 
 #include <cstring>
 #include <memory>
+#include <optional>
 #include <stdexcept>
 #include <string>
 #include <string_view>
+#include <tuple>
 
 namespace pyconv::bindings {
 
@@ -142,6 +147,35 @@ pybind11::dict candidate(
             "l2"_a = whole(movement.l2_bytes),
             "dram"_a = whole(movement.dram_bytes)),
         "of_layer"_a = of_layer);
+}
+
+// Another machine than this one: cores, and bytes of L1, L2 and L3.
+using OtherHost = std::optional<std::tuple<int, long long, long long, long long>>;
+
+inline Machine host_of(const OtherHost& other) {
+    if (!other) {
+        return machine();
+    }
+    const auto& [cores, l1, l2, l3] = *other;
+    if (cores < 1 || l1 < 1 || l2 < 1 || l3 < 0) {
+        throw std::invalid_argument("a machine has cores, and caches of some bytes");
+    }
+    return Machine{cores, l1, l2, l3, "another machine"};
+}
+
+// What explain() shows of every algorithm, here or on another machine.
+template <class Problem, class Algorithms>
+pybind11::list candidates_of(
+    const Algorithms& algorithms,
+    const pybind11::bytes& record,
+    const OtherHost& other) {
+    const auto problem = problem_of<Problem>(record);
+    const Machine host = host_of(other);
+    pybind11::list found;
+    for (const auto* algorithm : algorithms) {
+        found.append(candidate(*algorithm, problem, active_isa(), host));
+    }
+    return found;
 }
 
 // The plan of a named algorithm. Throws std::invalid_argument when it refuses.

@@ -46,13 +46,8 @@ using Offsets = std::tuple<std::shared_ptr<ConvPlan>, int64, int64, int64, bool>
 using Turned =
     std::tuple<int64, int64, int64, std::array<int64, 3>, std::array<int64, 5>>;
 
-py::list candidates(const py::bytes& record) {
-    const auto problem = problem_of<ConvProblem>(record);
-    py::list found;
-    for (const InputAlgorithm* algorithm : input_algorithms()) {
-        found.append(candidate(*algorithm, problem, active_isa(), machine()));
-    }
-    return found;
+py::list candidates(const py::bytes& record, const OtherHost& host) {
+    return candidates_of<ConvProblem>(input_algorithms(), record, host);
 }
 
 std::shared_ptr<InputPlan> plan(const py::bytes& record, const std::string& algorithm) {
@@ -258,7 +253,11 @@ void register_adjoint(py::module_& module) {
             return describe("InputPlan", plan);
         });
     module.def("input_algorithms", [] { return algorithm_names(input_algorithms()); });
-    module.def("input_candidates", &candidates, py::arg("record"));
+    module.def(
+        "input_candidates",
+        &candidates,
+        py::arg("record"),
+        py::arg("host") = py::none());
     module.def("input_plan", &plan, py::arg("record"), py::arg("algorithm"));
     module.def(
         "input_run",

@@ -73,13 +73,8 @@ enum Argument : std::size_t {
     COUNT = 15,
 };
 
-py::list candidates(const py::bytes& record) {
-    const auto problem = problem_of<ConvProblem>(record);
-    py::list found;
-    for (const ConvAlgorithm* algorithm : conv_algorithms()) {
-        found.append(candidate(*algorithm, problem, active_isa(), machine()));
-    }
-    return found;
+py::list candidates(const py::bytes& record, const OtherHost& host) {
+    return candidates_of<ConvProblem>(conv_algorithms(), record, host);
 }
 
 std::shared_ptr<ConvPlan> plan(const py::bytes& record, const std::string& algorithm) {
@@ -247,7 +242,11 @@ void register_conv(py::module_& module) {
         .def_property_readonly("nbytes", &PackedWeight::bytes);
     module.def("conv_pack", &pack, py::arg("plan"), py::arg("weight"));
     module.def("conv_algorithms", [] { return algorithm_names(conv_algorithms()); });
-    module.def("conv_candidates", &candidates, py::arg("record"));
+    module.def(
+        "conv_candidates",
+        &candidates,
+        py::arg("record"),
+        py::arg("host") = py::none());
     module.def("conv_plan", &plan, py::arg("record"), py::arg("algorithm"));
     module.def(
         "conv_run",

@@ -22,13 +22,8 @@ constexpr std::uint64_t OPERATION = 2; // of the call cache's keys
 // Positions in a fast call.
 enum Argument : std::size_t { X = 1, OUT = 13, COUNT = 14 };
 
-py::list candidates(const py::bytes& record) {
-    const auto problem = problem_of<PoolProblem>(record);
-    py::list found;
-    for (const PoolAlgorithm* algorithm : pool_algorithms()) {
-        found.append(candidate(*algorithm, problem, active_isa(), machine()));
-    }
-    return found;
+py::list candidates(const py::bytes& record, const OtherHost& host) {
+    return candidates_of<PoolProblem>(pool_algorithms(), record, host);
 }
 
 std::shared_ptr<PoolPlan> plan(const py::bytes& record, const std::string& algorithm) {
@@ -129,7 +124,11 @@ void register_pool(py::module_& module) {
             return describe("PoolPlan", plan);
         });
     module.def("pool_algorithms", [] { return algorithm_names(pool_algorithms()); });
-    module.def("pool_candidates", &candidates, py::arg("record"));
+    module.def(
+        "pool_candidates",
+        &candidates,
+        py::arg("record"),
+        py::arg("host") = py::none());
     module.def("pool_plan", &plan, py::arg("record"), py::arg("algorithm"));
     module.def(
         "pool_run",

@@ -29,13 +29,8 @@ enum Argument : std::size_t {
     COUNT = 17,
 };
 
-py::list candidates(const py::bytes& record) {
-    const auto problem = problem_of<PoolProblem>(record);
-    py::list found;
-    for (const PoolGradAlgorithm* algorithm : pool_grad_algorithms()) {
-        found.append(candidate(*algorithm, problem, active_isa(), machine()));
-    }
-    return found;
+py::list candidates(const py::bytes& record, const OtherHost& host) {
+    return candidates_of<PoolProblem>(pool_grad_algorithms(), record, host);
 }
 
 std::shared_ptr<PoolGradPlan>
@@ -146,7 +141,11 @@ void register_pool_grad(py::module_& module) {
         });
     module.def(
         "pool_grad_algorithms", [] { return algorithm_names(pool_grad_algorithms()); });
-    module.def("pool_grad_candidates", &candidates, py::arg("record"));
+    module.def(
+        "pool_grad_candidates",
+        &candidates,
+        py::arg("record"),
+        py::arg("host") = py::none());
     module.def("pool_grad_plan", &plan, py::arg("record"), py::arg("algorithm"));
     module.def(
         "pool_grad_run",

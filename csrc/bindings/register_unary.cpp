@@ -38,13 +38,9 @@ std::vector<const UnaryAlgorithm*> algorithms_of(const std::string& operation) {
     return found;
 }
 
-py::list candidates(const std::string& operation, const py::bytes& record) {
-    const auto problem = problem_of<ConvProblem>(record);
-    py::list found;
-    for (const UnaryAlgorithm* algorithm : algorithms_of(operation)) {
-        found.append(candidate(*algorithm, problem, active_isa(), machine()));
-    }
-    return found;
+py::list candidates(
+    const std::string& operation, const py::bytes& record, const OtherHost& host) {
+    return candidates_of<ConvProblem>(algorithms_of(operation), record, host);
 }
 
 std::shared_ptr<UnaryPlan> plan(
@@ -130,7 +126,11 @@ void register_unary(py::module_& module) {
         },
         py::arg("operation"));
     module.def(
-        "unary_candidates", &candidates, py::arg("operation"), py::arg("record"));
+        "unary_candidates",
+        &candidates,
+        py::arg("operation"),
+        py::arg("record"),
+        py::arg("host") = py::none());
     module.def(
         "unary_plan",
         &plan,

@@ -22,13 +22,8 @@ constexpr std::uint64_t OPERATION = 3; // of the call cache's keys
 // Positions in a fast call.
 enum Argument : std::size_t { X = 1, GRAD = 3, OUT = 10, COUNT = 11 };
 
-py::list candidates(const py::bytes& record) {
-    const auto problem = problem_of<ConvProblem>(record);
-    py::list found;
-    for (const WeightAlgorithm* algorithm : weight_algorithms()) {
-        found.append(candidate(*algorithm, problem, active_isa(), machine()));
-    }
-    return found;
+py::list candidates(const py::bytes& record, const OtherHost& host) {
+    return candidates_of<ConvProblem>(weight_algorithms(), record, host);
 }
 
 std::shared_ptr<WeightPlan>
@@ -126,7 +121,11 @@ void register_weight(py::module_& module) {
         });
     module.def(
         "weight_algorithms", [] { return algorithm_names(weight_algorithms()); });
-    module.def("weight_candidates", &candidates, py::arg("record"));
+    module.def(
+        "weight_candidates",
+        &candidates,
+        py::arg("record"),
+        py::arg("host") = py::none());
     module.def("weight_plan", &plan, py::arg("record"), py::arg("algorithm"));
     module.def(
         "weight_run",
