@@ -19,16 +19,15 @@ from pyconv.cuda.kernel import (
     roofline_us,
     sum_bytes,
 )
+from pyconv.cuda.parts import IN_FLIGHT, STEP_US, adding_us
 from pyconv.problem import ConvProblem
 
 __all__ = ["BIAS", "BIAS_PARTS"]
 
 THREADS = 256
 SECTOR_BYTES = 32
-# Placeholders; no GPU has been asked. About as many instructions on indices as on sums.
+# A placeholder; no GPU has been asked. About as many instructions on indices as on sums.
 SLOWDOWN = 2.0
-# A load of device memory, of which a thread has a few in flight.
-STEP_US = 0.15
 
 
 def _pixels(problem: ConvProblem) -> int:
@@ -91,7 +90,6 @@ LEAST_PIXELS = {False: 2048, True: 256}  # channels first, last
 MOST_PIXELS = 16384
 ADD_THREADS = 128
 ADD_ROWS = 8
-IN_FLIGHT = 4  # loads of a thread: loops are unrolled as often
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,10 +200,9 @@ def _parts_cost_us(problem: ConvProblem, ceilings: Ceilings) -> float:
     tile = _tile(problem)
     least = min(tile.part, _pixels(problem))
     steps = ceil_div(least, tile.rows * IN_FLIGHT)
-    steps += ceil_div(_parts(problem), ADD_ROWS * IN_FLIGHT)
     chain = ceilings.launch_us + steps * STEP_US
-    both = max(roofline_us(_parts_movement(problem), ceilings, SLOWDOWN), chain)
-    return both + ceilings.launch_us
+    moved = roofline_us(_parts_movement(problem), ceilings, SLOWDOWN)
+    return max(moved, chain) + adding_us(_parts(problem), ADD_ROWS, ceilings)
 
 
 BIAS_PARTS = Kernel(

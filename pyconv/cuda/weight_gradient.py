@@ -30,6 +30,7 @@ from pyconv.cuda.kernel import (
     roofline_us,
     sum_bytes,
 )
+from pyconv.cuda.parts import ADD_THREADS, add_rows, adding_us
 from pyconv.problem import ConvProblem
 
 __all__ = ["WEIGHT_GEMM", "WEIGHT_TILES", "parts_of"]
@@ -38,7 +39,6 @@ __all__ = ["WEIGHT_GEMM", "WEIGHT_TILES", "parts_of"]
 WEIGHT_TILES = (*TILES, GemmTile("flat", 16, 128, 4, 4))
 ENOUGH_BLOCKS = 528
 LEAST_PIXELS = 256
-ADD_THREADS = 128
 VECTOR_BYTES = 16
 INDEX_BYTES = 4  # the wide build's are 8
 COLUMN_INDICES = 4
@@ -153,22 +153,23 @@ def _before(problem: ConvProblem) -> tuple[Launch, ...]:
 
 
 def _launch(problem: ConvProblem) -> Launch:
-    """Add the parts: one thread a weight."""
+    """Add the parts: some threads a weight."""
     tile = _tile(problem)
     elements = problem.k * _columns(problem)
     last = "true" if channels_last(problem.x_pitch) else "false"
-    types = (element_type(problem), _type(tile), last)
+    rows = add_rows(parts_of(problem, tile))
+    constants = (element_type(problem), _type(tile), last, str(ADD_THREADS), str(rows))
     return Launch(
-        call=f"{SPACE}::add_parts<{', '.join(types)}>",
+        call=f"{SPACE}::add_parts<{', '.join(constants)}>",
         tile={
             "block_m": tile.block_m,
             "block_n": tile.block_n,
             "block_k": BLOCK_K,
             "parts": parts_of(problem, tile),
         },
-        blocks=ceil_div(elements, ADD_THREADS),
+        blocks=ceil_div(elements, ADD_THREADS // rows),
         threads=ADD_THREADS,
-        shared_bytes=0,
+        shared_bytes=ADD_THREADS * sum_bytes(problem) if rows > 1 else 0,
         step="sum",
         arguments=("partial", "weight"),
     )
@@ -189,8 +190,10 @@ def _movement(problem: ConvProblem) -> Movement:
 
 def _cost_us(problem: ConvProblem, ceilings: Ceilings) -> float:
     """Estimate microseconds of both launches."""
-    padded = _padded(problem, _tile(problem))
-    return roofline_us(padded, ceilings, 1 / EFFICIENCY) + ceilings.launch_us
+    tile = _tile(problem)
+    parts = parts_of(problem, tile)
+    multiplied = roofline_us(_padded(problem, tile), ceilings, 1 / EFFICIENCY)
+    return multiplied + adding_us(parts, add_rows(parts), ceilings)
 
 
 WEIGHT_GEMM = Kernel(

@@ -16,6 +16,7 @@
 #pragma once
 
 #include "../index.cuh"
+#include "../memory/add_parts.cuh"
 #include "../memory/vector.cuh"
 
 namespace pyconv::conv_bias_parts {
@@ -118,32 +119,16 @@ sum_parts(const ConvProblem& p, const T* __restrict__ grad, void* partial) {
         to[e] = sums[e][thread];
 }
 
-// ROWS threads a filter take turns at its parts, then halve their sums.
 template <int THREADS, int ROWS, int PART, class T>
 __device__ void add_parts(const ConvProblem& p, void* partial, T* bias) {
     using Sum = typename Element<T>::Sum;
-    constexpr int COLUMNS = THREADS / ROWS;
-    __shared__ Sum sums[THREADS];
-    const int thread = static_cast<int>(threadIdx.x);
-    const int row = thread / COLUMNS;
-    const Index filters = static_cast<Index>(p.k);
-    const Index filter = static_cast<Index>(blockIdx.x) * COLUMNS + thread % COLUMNS;
-    const Index parts = ceil_div(pixels_of(p), Index(PART));
-    const Sum* from = static_cast<const Sum*>(partial);
-    Sum sum{};
-    if (filter < filters) {
-#pragma unroll 4
-        for (Index part = row; part < parts; part += ROWS)
-            add(sum, from[part * filters + filter]);
-    }
-    sums[thread] = sum;
-    for (int half = ROWS / 2; half > 0; half /= 2) {
-        __syncthreads();
-        if (row < half)
-            add(sums[thread], sums[thread + half * COLUMNS]);
-    }
-    if (row == 0 && filter < filters)
-        bias[filter * static_cast<Index>(p.w_pitch[0])] = result_of<T>(sums[thread]);
+    pyconv::add_parts<THREADS, ROWS>(
+        static_cast<const Sum*>(partial),
+        static_cast<Index>(p.k),
+        ceil_div(pixels_of(p), Index(PART)),
+        [&](Index filter, Sum sum) {
+            bias[filter * static_cast<Index>(p.w_pitch[0])] = result_of<T>(sum);
+        });
 }
 
 } // namespace pyconv::conv_bias_parts

@@ -20,6 +20,7 @@
 #pragma once
 
 #include "../index.cuh"
+#include "../memory/add_parts.cuh"
 #include "../memory/gemm_tile.cuh"
 
 namespace pyconv::conv_weight_gemm {
@@ -312,27 +313,25 @@ __device__ void sum_parts(
     }
 }
 
-// Adds the parts of one gradient, in their order.
-template <class T, class Tile, bool CHANNELS_LAST>
+// Adds the parts of the gradients, ROWS threads to each.
+template <class T, class Tile, bool CHANNELS_LAST, int THREADS, int ROWS>
 __device__ void add_parts(const ConvProblem& p, const void* workspace, T* weight) {
     using Sum = typename Element<T>::Sum;
     const Extents extents = extents_of<Tile>(p);
-    const Index elements = static_cast<Index>(p.k) * extents.columns;
-    const Index linear = thread_number();
-    if (linear >= elements)
-        return;
-    const Sum* from = static_cast<const Sum*>(workspace) + linear;
-    Sum sum{};
-    for (Index part = 0; part < extents.parts; ++part)
-        add(sum, from[part * elements]);
-    const Column column =
-        column_of<CHANNELS_LAST>(p, extents, linear % extents.columns);
-    weight
-        [linear / extents.columns * static_cast<Index>(p.w_pitch[0]) +
-         column.channel * static_cast<Index>(p.w_pitch[1]) +
-         column.tap[0] * static_cast<Index>(p.w_pitch[2]) +
-         column.tap[1] * static_cast<Index>(p.w_pitch[3]) +
-         column.tap[2] * static_cast<Index>(p.w_pitch[4])] = result_of<T>(sum);
+    pyconv::add_parts<THREADS, ROWS>(
+        static_cast<const Sum*>(workspace),
+        static_cast<Index>(p.k) * extents.columns,
+        extents.parts,
+        [&](Index linear, Sum sum) {
+            const Column column =
+                column_of<CHANNELS_LAST>(p, extents, linear % extents.columns);
+            weight
+                [linear / extents.columns * static_cast<Index>(p.w_pitch[0]) +
+                 column.channel * static_cast<Index>(p.w_pitch[1]) +
+                 column.tap[0] * static_cast<Index>(p.w_pitch[2]) +
+                 column.tap[1] * static_cast<Index>(p.w_pitch[3]) +
+                 column.tap[2] * static_cast<Index>(p.w_pitch[4])] = result_of<T>(sum);
+        });
 }
 
 } // namespace pyconv::conv_weight_gemm
