@@ -28,6 +28,9 @@ __all__ = ["GRADIENT", "SCATTER", "WEIGHT", "gather_cost_us"]
 THREADS = 128
 # About as many instructions on indices as on multiply-adds.
 SLOWDOWN = 2.0
+# From one pixel of a thread's chain to the next: a load that L1 serves, and an addition.
+# A placeholder, from latencies as commonly measured; no GPU has been asked.
+PIXEL_US = 0.03
 
 
 def _elements(problem: ConvProblem) -> int:
@@ -67,8 +70,10 @@ def _movement(problem: ConvProblem) -> Movement:
 
 
 def _cost_us(problem: ConvProblem, ceilings: Ceilings) -> float:
-    """Estimate microseconds."""
-    return roofline_us(_movement(problem), ceilings, SLOWDOWN)
+    """Estimate microseconds: the roofline, or a thread's chain of pixels."""
+    pixels = problem.n * prod(problem.output)
+    chain = ceilings.launch_us + pixels * PIXEL_US
+    return max(roofline_us(_movement(problem), ceilings, SLOWDOWN), chain)
 
 
 WEIGHT = Kernel(
