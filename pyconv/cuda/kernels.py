@@ -26,6 +26,7 @@ from pyconv.cuda.pool import AVERAGE, LP, MAX
 from pyconv.cuda.pool_gradient_strips import GRADIENT_STRIPS
 from pyconv.cuda.pool_planes import PLANES
 from pyconv.cuda.pool_strips import STRIPS
+from pyconv.cuda.weight_depthwise import WEIGHT_DEPTHWISE
 from pyconv.cuda.weight_gradient import WEIGHT_GEMM
 from pyconv.cuda.winograd_f2 import WINOGRAD_F2
 from pyconv.cuda.winograd_f4 import WINOGRAD_F4
@@ -48,6 +49,7 @@ KERNELS: tuple[Kernel, ...] = (
     WINOGRAD_F4,
     WEIGHT,
     WEIGHT_GEMM,
+    WEIGHT_DEPTHWISE,
     BIAS,
     BIAS_PARTS,
     MAX,

@@ -44,20 +44,32 @@ __device__ inline bool is_aligned(const T* pointer) {
     return reinterpret_cast<unsigned long long>(pointer) % 16 == 0;
 }
 
-// Loads neighbours as terms of sums, zeros where they do not exist.
-template <class T, class Sum, int COUNT>
+// Loads neighbours, zeros where they do not exist; in one piece where they are sixteen
+// bytes that begin so.
+template <class T, int COUNT>
 __device__ inline void
-load_terms(const T* from, bool exist, bool aligned, Sum (&to)[COUNT]) {
+load_elements(const T* from, bool exist, bool aligned, T (&to)[COUNT]) {
     if (COUNT * sizeof(T) == 16 && aligned && exist) {
         const Vector<T> vector = load_vector(from);
 #pragma unroll
         for (int e = 0; e < COUNT; ++e)
-            to[e] = term_of(vector.at[e % Vector<T>::SIZE]);
+            to[e] = vector.at[e % Vector<T>::SIZE];
         return;
     }
 #pragma unroll
     for (int e = 0; e < COUNT; ++e)
-        to[e] = exist ? term_of(from[e]) : Sum{};
+        to[e] = exist ? from[e] : T{};
+}
+
+// The same as terms of sums.
+template <class T, class Sum, int COUNT>
+__device__ inline void
+load_terms(const T* from, bool exist, bool aligned, Sum (&to)[COUNT]) {
+    T loaded[COUNT];
+    load_elements(from, exist, aligned, loaded);
+#pragma unroll
+    for (int e = 0; e < COUNT; ++e)
+        to[e] = term_of(loaded[e]);
 }
 
 // Stores the first `count` elements, `step` apart; in one piece where they are sixteen
