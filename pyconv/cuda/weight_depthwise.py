@@ -38,6 +38,7 @@ REGISTER_BYTES = 544
 LOADED_BYTES = 96  # elements of x that a thread loads at once
 STAGED_BYTES = 48
 INDEX_BYTES = 4
+BANKS = 32
 WARP = 32
 PASS_BYTES = 128
 # As `extents_of` in weight_depthwise.cuh has it.
@@ -187,12 +188,12 @@ def _type(problem: ConvProblem) -> str:
 
 
 def _shared_bytes(problem: ConvProblem) -> int:
-    """Bytes of `staged` in weight_depthwise.cuh; a test holds the two together."""
+    """Bytes of `staged` in add_columns.cuh; a test holds the two together."""
     tile, size = _tile(problem), sum_bytes(problem)
-    at_once = max(STAGED_BYTES // (tile.vector * size), 1)
-    staged = min(at_once, problem.kernel[1] * tile.chunk)
-    pitch = tile.threads + max(tile.channels, tile.units)
-    return staged * tile.vector * pitch * size
+    sums = problem.kernel[1] * tile.chunk * tile.vector
+    beside = max(BANKS // (tile.columns * tile.channels), 1)
+    pitch = tile.threads + tile.units * tile.channels // beside
+    return min(STAGED_BYTES // size, sums) * pitch * size
 
 
 def _shown(problem: ConvProblem) -> dict[str, int]:

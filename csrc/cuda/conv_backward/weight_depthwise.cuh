@@ -23,6 +23,7 @@
 #pragma once
 
 #include "../index.cuh"
+#include "../memory/add_columns.cuh"
 #include "../memory/add_parts.cuh"
 #include "../memory/vector.cuh"
 
@@ -66,7 +67,7 @@ struct Tile {
     static constexpr bool IS_ALONG_ROW = IS_ALONG_ROW_;
     static constexpr int PARTS = THREADS / (COLUMNS * CHANNELS);
     static constexpr int FILTERS = CHANNELS * VECTOR; // of a block
-    static_assert(THREADS % (COLUMNS * CHANNELS) == 0, "whole parts");
+    using Layout = ColumnLayout<THREADS, COLUMNS, CHANNELS>;
 };
 
 // How the pixels are divided: `_Division` in pyconv/cuda/weight_depthwise.py has the
@@ -105,37 +106,29 @@ __device__ inline Extents extents_of(const ConvProblem& p) {
     return found;
 }
 
-// What COLUMNS x CHANNELS threads sum: a part, a chunk of the filters' columns, and the
-// first of their filters.
+// What COLUMNS x CHANNELS threads sum: a part, the first of their filters, and a chunk
+// of those filters' columns; past the last chunk there is nothing.
 struct Unit {
     Index part;
-    Index first_column;
     Index filter;
+    Index first_column;
 };
 
 template <class Filter, class Tile>
 __device__ inline Unit
 unit_of(const ConvProblem& p, const Extents& extents, int number) {
-    const Index filters = ceil_div(static_cast<Index>(p.k), Index(Tile::FILTERS));
-    const Index chunks = ceil_div(static_cast<Index>(p.kernel[2]), Index(Filter::S));
-    Index linear = static_cast<Index>(blockIdx.x) * Tile::PARTS + number;
-    Unit unit;
     // What lies together in memory runs together: channels, or neighbouring strips.
-    if constexpr (Tile::CHANNELS > 1) {
-        unit.filter = linear % filters * Tile::FILTERS;
-        linear /= filters;
-    }
-    unit.part = linear % extents.parts;
-    linear /= extents.parts;
-    unit.first_column = linear % chunks * Filter::S;
-    linear /= chunks;
-    if constexpr (Tile::CHANNELS > 1) {
-        if (linear > 0) // past the last one
-            unit.filter = static_cast<Index>(p.k);
-    } else {
-        unit.filter = linear * Tile::FILTERS;
-    }
-    return unit;
+    constexpr bool FILTERS_FIRST = Tile::CHANNELS > 1;
+    const Index filters = ceil_div(static_cast<Index>(p.k), Index(Tile::FILTERS));
+    const Index inner = FILTERS_FIRST ? filters : extents.parts;
+    const Index outer = FILTERS_FIRST ? extents.parts : filters;
+    const Index linear = static_cast<Index>(blockIdx.x) * Tile::PARTS + number;
+    const Index fast = linear % inner;
+    const Index slow = linear / inner % outer;
+    return Unit{
+        FILTERS_FIRST ? slow : fast,
+        (FILTERS_FIRST ? fast : slow) * Tile::FILTERS,
+        linear / inner / outer * Filter::S};
 }
 
 template <PaddingMode MODE>
@@ -147,6 +140,31 @@ tap_index(const ConvProblem& p, int axis, Index output, Index tap) {
             tap * static_cast<Index>(p.dilation[axis]),
         static_cast<Index>(p.input[axis]),
         MODE);
+}
+
+// A strip as one thread walks along it: outputs [first, end) of column `column`, or the
+// lane's of row `line`.
+struct Strip {
+    Index n;
+    Index line;
+    Index first;
+    Index end;
+    Index lane;
+    Index column;
+};
+
+template <class Tile>
+__device__ inline Strip strip_of(const Extents& extents, Index strip, int lane) {
+    Strip found;
+    found.line = strip % extents.across;
+    const Index segment = strip / extents.across;
+    found.n = segment / extents.segments;
+    found.first = segment % extents.segments * extents.length;
+    const Index left = extents.walked - found.first;
+    found.end = found.first + (left < extents.length ? left : extents.length);
+    found.lane = lane;
+    found.column = found.line * Tile::COLUMNS + lane;
+    return found;
 }
 
 // A thread's sums, and what it has loaded of a strip.
@@ -162,46 +180,62 @@ struct Walk {
     static constexpr int PLACES = Tile::IS_ALONG_ROW ? BATCH : 1;
     static_assert(!Tile::IS_ALONG_ROW || DEPTH == 1, "rows have no rows to share");
 
-    Sum sum[Filter::R][S][VECTOR];
+    Sum sum[Filter::TAPS * VECTOR];
     Sum met[DEPTH][VECTOR]; // the gradients of the last outputs, the newest first
     T grad[BATCH][VECTOR];
     T x[BATCH][STEP][S][VECTOR];
     Index column[PLACES][S]; // of x; -1 in the padding
     Index row[BATCH][STEP];
+    Index first_column; // of the filter
+    bool x_aligned;
+    bool grad_aligned;
 
     __device__ void
-    find_columns(const ConvProblem& p, Index q, bool exists, Index first, int place) {
+    find_columns(const ConvProblem& p, Index q, bool exists, int place) {
 #pragma unroll
-        for (int s = 0; s < S; ++s)
-            column[place][s] = exists && first + s < static_cast<Index>(p.kernel[2])
-                                   ? tap_index<MODE>(p, 2, q, first + s)
-                                   : -1;
+        for (int s = 0; s < S; ++s) {
+            const Index tap = first_column + s;
+            const bool is_tap = exists && tap < static_cast<Index>(p.kernel[2]);
+            column[place][s] = is_tap ? tap_index<MODE>(p, 2, q, tap) : -1;
+        }
     }
 
-    // Elements of x that BATCH outputs from `at` on are the last to need.
+    // Gradients of BATCH outputs from `at` on, and the elements of x they need last.
     __device__ void load(
         const ConvProblem& p,
-        const T* __restrict__ image,
-        bool aligned,
-        Index at,
-        Index end,
-        Index line) {
+        const T* __restrict__ from_x,
+        const T* __restrict__ from_grad,
+        const Strip& strip,
+        Index at) {
 #pragma unroll
         for (int b = 0; b < BATCH; ++b) {
-            const Index late = at + b - (end - 1); // past the last output
+            Index output[2] = {at + b, strip.column};
+            bool exists = at + b < strip.end;
+            if constexpr (Tile::IS_ALONG_ROW) {
+                output[0] = strip.line;
+                output[1] = (at + b) * Tile::COLUMNS + strip.lane;
+                exists = exists && output[1] < static_cast<Index>(p.output[2]);
+                find_columns(p, output[1], exists, b);
+            }
+            load_elements(
+                from_grad + output[0] * static_cast<Index>(p.y_pitch[3]) +
+                    output[1] * static_cast<Index>(p.y_pitch[4]),
+                exists,
+                grad_aligned,
+                grad[b]);
+            const Index late = at + b - (strip.end - 1); // past the last output
 #pragma unroll
             for (int j = 0; j < STEP; ++j) {
                 const bool is_met = j + STEP * (late > 0 ? late : 0) < Filter::R;
-                const Index output = Tile::IS_ALONG_ROW ? line : at + b;
-                row[b][j] = is_met ? tap_index<MODE>(p, 1, output, j) : -1;
-                const T* from = image + row[b][j] * static_cast<Index>(p.x_pitch[3]);
+                row[b][j] = is_met ? tap_index<MODE>(p, 1, output[0], j) : -1;
+                const T* from = from_x + row[b][j] * static_cast<Index>(p.x_pitch[3]);
 #pragma unroll
                 for (int s = 0; s < S; ++s) {
                     const Index w = column[b % PLACES][s];
                     load_elements(
                         from + w * static_cast<Index>(p.x_pitch[4]),
                         row[b][j] >= 0 && w >= 0,
-                        aligned,
+                        x_aligned,
                         x[b][j][s]);
                 }
             }
@@ -210,7 +244,7 @@ struct Walk {
 
     // One row of x with the outputs that meet it; IS_WHOLE: all DEPTH of them exist.
     template <bool IS_WHOLE>
-    __device__ void multiply(int b, int j, Index at, Index first, Index end) {
+    __device__ void multiply(int b, int j, Index at, const Strip& strip) {
 #pragma unroll
         for (int s = 0; s < S; ++s) {
             if (column[b % PLACES][s] < 0)
@@ -223,16 +257,19 @@ struct Walk {
             for (int back = 0; back < DEPTH; ++back) {
                 const int r = j + STEP * back;
                 if (r >= Filter::R ||
-                    !(IS_WHOLE || (at - back >= first && at - back < end)))
+                    !(IS_WHOLE || (at - back >= strip.first && at - back < strip.end)))
                     continue;
 #pragma unroll
                 for (int e = 0; e < VECTOR; ++e)
-                    add_product(sum[r % Filter::R][s][e], term[e], met[back][e]);
+                    add_product(
+                        sum[(r % Filter::R * S + s) * VECTOR + e],
+                        term[e],
+                        met[back][e]);
             }
         }
     }
 
-    __device__ void accumulate(Index at, Index first, Index end) {
+    __device__ void accumulate(Index at, const Strip& strip) {
 #pragma unroll
         for (int b = 0; b < BATCH; ++b) {
 #pragma unroll
@@ -241,15 +278,16 @@ struct Walk {
                 for (int e = 0; e < VECTOR; ++e)
                     met[back][e] =
                         back > 0 ? met[back - (back > 0)][e] : term_of(grad[b][e]);
-            const bool is_whole = at + b - (DEPTH - 1) >= first && at + b < end;
+            const bool is_whole =
+                at + b - (DEPTH - 1) >= strip.first && at + b < strip.end;
 #pragma unroll
             for (int j = 0; j < STEP; ++j) {
                 if (row[b][j] < 0)
                     continue;
                 if (is_whole)
-                    multiply<true>(b, j, at + b, first, end);
+                    multiply<true>(b, j, at + b, strip);
                 else
-                    multiply<false>(b, j, at + b, first, end);
+                    multiply<false>(b, j, at + b, strip);
             }
         }
     }
@@ -262,115 +300,59 @@ __device__ void sum_parts(
     const T* __restrict__ grad,
     void* workspace) {
     using Sum = typename Element<T>::Sum;
-    constexpr int COLUMNS = Tile::COLUMNS;
-    constexpr int VECTOR = Tile::VECTOR;
-    constexpr int BATCH = Tile::BATCH;
 
     // setup: the thread's filters, column and part
     const int thread = static_cast<int>(threadIdx.x);
-    const int lane = thread / Tile::CHANNELS % COLUMNS;
+    const int lane = thread / Tile::CHANNELS % Tile::COLUMNS;
+    const int part = thread / (Tile::COLUMNS * Tile::CHANNELS);
     const Extents extents = extents_of<T, Tile>(p);
-    const Unit unit =
-        unit_of<Filter, Tile>(p, extents, thread / (COLUMNS * Tile::CHANNELS));
-    const Index filter = unit.filter + thread % Tile::CHANNELS * Index(VECTOR);
-    const Index channel = filter / static_cast<Index>(p.k / p.c);
-    const Index width = static_cast<Index>(p.output[2]);
-    const bool x_aligned = is_aligned(x);
-    const bool grad_aligned = is_aligned(grad);
+    const Unit unit = unit_of<Filter, Tile>(p, extents, part);
+    const Index filter =
+        unit.filter + thread % Tile::CHANNELS * static_cast<Index>(Tile::VECTOR);
+    x += filter / static_cast<Index>(p.k / p.c) * static_cast<Index>(p.x_pitch[1]);
+    grad += filter * static_cast<Index>(p.y_pitch[1]);
     Walk<T, Filter, Tile, MODE> walk{};
+    walk.first_column = unit.first_column;
+    walk.x_aligned = is_aligned(x);
+    walk.grad_aligned = is_aligned(grad);
+    const bool exists = filter < static_cast<Index>(p.k) &&
+                        unit.first_column < static_cast<Index>(p.kernel[2]);
 
     // compute: every strip of the part
-    const Index strips = filter < static_cast<Index>(p.k) ? extents.strips : 0;
-    for (Index strip = unit.part; strip < strips; strip += extents.parts) {
-        const Index line = strip % extents.across;
-        const Index walked = strip / extents.across;
-        const Index n = walked / extents.segments;
-        const Index first = walked % extents.segments * extents.length;
-        const Index left = extents.walked - first;
-        const Index end = first + (left < extents.length ? left : extents.length);
-        const T* image = x + n * static_cast<Index>(p.x_pitch[0]) +
-                         channel * static_cast<Index>(p.x_pitch[1]);
-        const T* from = grad + n * static_cast<Index>(p.y_pitch[0]) +
-                        filter * static_cast<Index>(p.y_pitch[1]);
-        const Index q = line * COLUMNS + lane;
+    const Index strips = exists ? extents.strips : 0;
+    for (Index number = unit.part; number < strips; number += extents.parts) {
+        const Strip strip = strip_of<Tile>(extents, number, lane);
         if constexpr (!Tile::IS_ALONG_ROW) {
-            if (q >= width)
+            if (strip.column >= static_cast<Index>(p.output[2]))
                 continue;
-            walk.find_columns(p, q, true, unit.first_column, 0);
+            walk.find_columns(p, strip.column, true, 0);
         }
+        const T* image = x + strip.n * static_cast<Index>(p.x_pitch[0]);
+        const T* from = grad + strip.n * static_cast<Index>(p.y_pitch[0]);
 #pragma unroll 1
-        for (Index at = first; at < end + Filter::DEPTH - 1; at += BATCH) {
-#pragma unroll
-            for (int b = 0; b < BATCH; ++b) {
-                Index output[2] = {at + b, q};
-                bool exists = at + b < end;
-                if constexpr (Tile::IS_ALONG_ROW) {
-                    output[0] = line;
-                    output[1] = (at + b) * COLUMNS + lane;
-                    exists = exists && output[1] < width;
-                    walk.find_columns(p, output[1], exists, unit.first_column, b);
-                }
-                load_elements(
-                    from + output[0] * static_cast<Index>(p.y_pitch[3]) +
-                        output[1] * static_cast<Index>(p.y_pitch[4]),
-                    exists,
-                    grad_aligned,
-                    walk.grad[b]);
-            }
-            walk.load(p, image, x_aligned, at, end, line);
-            walk.accumulate(at, first, end);
+        for (Index at = strip.first; at < strip.end + Filter::DEPTH - 1;
+             at += Tile::BATCH) {
+            walk.load(p, image, from, strip, at);
+            walk.accumulate(at, strip);
         }
     }
 
-    // store: some taps at a time, the sums of a part's columns one after the other
-    constexpr int AT_ONCE = STAGED_BYTES / static_cast<int>(VECTOR * sizeof(Sum)) > 0
-                                ? STAGED_BYTES / static_cast<int>(VECTOR * sizeof(Sum))
-                                : 1;
-    constexpr int STAGED = AT_ONCE < Filter::TAPS ? AT_ONCE : Filter::TAPS;
-    // A gap after each part, and as much after each tap: what a warp adds up at a time
-    // lies in different banks.
-    constexpr int PITCH =
-        Tile::THREADS + (Tile::CHANNELS > Tile::PARTS ? Tile::CHANNELS : Tile::PARTS);
-    constexpr int SUMS = Tile::PARTS * Tile::CHANNELS;
-    __shared__ Sum staged[STAGED * VECTOR * PITCH];
-    const int part = thread / (COLUMNS * Tile::CHANNELS);
-    const Index taps = static_cast<Index>(p.kernel[1] * p.kernel[2]);
-#pragma unroll
-    for (int tap = 0; tap < Filter::TAPS; tap += STAGED) {
-        if (tap > 0)
-            __syncthreads(); // everyone has read the sums before these
-#pragma unroll
-        for (int t = 0; t < STAGED; ++t)
-#pragma unroll
-            for (int e = 0; e < VECTOR; ++e)
-                if (tap + t < Filter::TAPS)
-                    staged[(t * VECTOR + e) * PITCH + thread + part] =
-                        walk.sum[(tap + t) % Filter::TAPS / Filter::S]
-                                [(tap + t) % Filter::S][e];
-        __syncthreads(); // the sums are whole
-#pragma unroll 1
-        for (int i = thread; i < STAGED * VECTOR * SUMS; i += Tile::THREADS) {
-            const int number = i % SUMS / Tile::CHANNELS;
-            const int place = i / SUMS; // tap and channel of a vector
-            const Unit to = unit_of<Filter, Tile>(p, extents, number);
+    // store: every part's sums, filter by filter
+    const Index width = static_cast<Index>(p.kernel[2]);
+    const Index taps = static_cast<Index>(p.kernel[1]) * width;
+    Sum* partial = static_cast<Sum*>(workspace);
+    add_columns<typename Tile::Layout, STAGED_BYTES>(
+        walk.sum, [&](int number, int of, int channel, Sum total) {
+            const int tap = number / Tile::VECTOR;
+            const Unit to = unit_of<Filter, Tile>(p, extents, of);
             const Index k =
-                to.filter + i % Tile::CHANNELS * Index(VECTOR) + place % VECTOR;
-            const int r = (tap + place / VECTOR) / Filter::S;
-            const Index s = to.first_column + (tap + place / VECTOR) % Filter::S;
-            if (r >= Filter::R || s >= static_cast<Index>(p.kernel[2]) ||
-                k >= static_cast<Index>(p.k))
-                continue;
-            const int begin = place * PITCH + number * (COLUMNS * Tile::CHANNELS + 1) +
-                              i % Tile::CHANNELS;
-            Sum total{};
-#pragma unroll
-            for (int l = 0; l < COLUMNS; ++l)
-                add(total, staged[begin + l * Tile::CHANNELS]);
-            static_cast<Sum*>(workspace)
-                [(to.part * static_cast<Index>(p.k) + k) * taps +
-                 r * static_cast<Index>(p.kernel[2]) + s] = total;
-        }
-    }
+                to.filter + channel * Index(Tile::VECTOR) + number % Tile::VECTOR;
+            const Index s = to.first_column + tap % Filter::S;
+            if (k < static_cast<Index>(p.k) && s < width)
+                partial
+                    [(to.part * static_cast<Index>(p.k) + k) * taps +
+                     tap / Filter::S * width + s] = total;
+        });
 }
 
 // Adds the parts of the gradients, ROWS threads to each.
