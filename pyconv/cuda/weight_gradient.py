@@ -207,4 +207,5 @@ WEIGHT_GEMM = Kernel(
     cost_us=_cost_us,
     before=_before,
     workspace=_workspace,
+    rounding="implicit_gemm",
 )
