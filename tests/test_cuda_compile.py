@@ -46,12 +46,12 @@ from tests.emulation.problems import (
 )
 
 COLUMNS = {"im2col": Im2colProblem, "col2im": Col2imProblem}
+# sm_90 is what all cases are compiled for.
 ARCHITECTURES = (
     "sm_75",
     "sm_80",
     "sm_86",
     "sm_89",
-    "sm_90",
     "sm_90a",
     "sm_100",
     "sm_120",
@@ -267,8 +267,20 @@ def test_kernel_compiles_without_spills(plan: CudaPlan) -> None:
             assert counted <= SHARED_BYTES
 
 
-# Wide indices meet tiles, not element types or activations.
-WIDE = [one for one in COMPILED if one.values[0].problem.dtype == DTYPES["float32"]]  # type: ignore[union-attr]
+def _wide() -> list[Any]:
+    """Three of a kernel: wide indices meet tiles, not element types or activations."""
+    of_kernel: dict[Kernel, list[Any]] = {}
+    for one in COMPILED:
+        plan = one.values[0]
+        assert isinstance(plan, CudaPlan)
+        if plan.problem.dtype == DTYPES["float32"]:
+            of_kernel.setdefault(plan.kernel, []).append(one)
+    return [
+        one for found in of_kernel.values() for one in found[:: -(-len(found) // 3)]
+    ]
+
+
+WIDE = _wide()
 
 
 @pytest.mark.parametrize("plan", WIDE)

@@ -18,12 +18,11 @@ from pyconv.cuda.kernel import (
     of_floats,
     outputs,
     roofline_us,
-    sum_bytes,
 )
 from pyconv.cuda.pool import pool_cost_us
 from pyconv.problem import POOL_KINDS, ConvProblem, PoolProblem
 
-__all__ = ["GRADIENT", "SCATTER", "WEIGHT", "gather_cost_us"]
+__all__ = ["GRADIENT", "SCATTERED", "WEIGHT", "gather_cost_us"]
 
 THREADS = 128
 # About as many instructions on indices as on multiply-adds.
@@ -93,10 +92,6 @@ WEIGHT = Kernel(
 # Of finding a window and dividing by its taps: a placeholder, as pool.SETUP_FLOPS is.
 WINDOW_FLOPS = 60
 SCATTERED = (0, 3)  # maxima and unpooling, by their indices
-SCATTER_THREADS = 256
-WARP = 32
-SECTOR_BYTES = 32
-SCATTER_BYTES = 32 * 1024  # of sums: several blocks share a multiprocessor
 
 
 def _inputs(problem: PoolProblem) -> int:
@@ -113,15 +108,6 @@ def _gathers(problem: PoolProblem) -> str:
     return of_floats(problem)
 
 
-def _scatters(problem: PoolProblem) -> str:
-    """Whatever has indices, up to the size of a grid."""
-    if problem.kind not in SCATTERED:
-        return "means and norms have no indices"
-    if problem.n * problem.c > MAX_BLOCKS:
-        return f"{problem.n * problem.c} planes need more blocks than a grid has"
-    return of_floats(problem)
-
-
 def _gather_launch(problem: PoolProblem) -> Launch:
     """One thread an element of dx."""
     last = "true" if channels_last(problem.x_pitch) else "false"
@@ -131,19 +117,6 @@ def _gather_launch(problem: PoolProblem) -> Launch:
         blocks=ceil_div(_inputs(problem), THREADS),
         threads=THREADS,
         shared_bytes=0,
-    )
-
-
-def _scatter_launch(problem: PoolProblem) -> Launch:
-    """One block a plane, of which it keeps a chunk of sums in shared memory."""
-    chunk = SCATTER_BYTES // sum_bytes(problem)
-    arguments = (element_type(problem), str(SCATTER_THREADS), str(chunk))
-    return Launch(
-        call=f"pyconv::pool_scatter::run<{', '.join(arguments)}>",
-        tile={"threads": SCATTER_THREADS, "chunk": chunk},
-        blocks=problem.n * problem.c,
-        threads=SCATTER_THREADS,
-        shared_bytes=chunk * sum_bytes(problem),
     )
 
 
@@ -168,25 +141,6 @@ def _gather_movement(problem: PoolProblem) -> Movement:
     )
 
 
-def _scatter_movement(problem: PoolProblem) -> Movement:
-    """Every thread reads every index, once for each chunk; whose it is, its gradient.
-
-    As if every index were in its plane; a window of padding alone has none.
-    """
-    chunks = ceil_div(prod(problem.input), SCATTER_BYTES // sum_bytes(problem))
-    asked = outputs(problem) * chunks
-    moved = (outputs(problem) + _inputs(problem)) * problem.itemsize
-    # A warp's threads read one index together: one sector for all of them.
-    sectors = asked * SCATTER_THREADS // WARP * SECTOR_BYTES
-    return Movement(
-        flops=asked * SCATTER_THREADS,
-        global_bytes=8 * asked * SCATTER_THREADS + moved,
-        l1_bytes=sectors + moved,
-        l2_bytes=8 * asked + moved,
-        dram_bytes=problem.compulsory_bytes,
-    )
-
-
 def gather_cost_us(
     movement: Movement, threads: int, met: int, steps: int, ceilings: Ceilings
 ) -> float:
@@ -204,11 +158,6 @@ def _gather_cost_us(problem: PoolProblem, ceilings: Ceilings) -> float:
     )
 
 
-def _scatter_cost_us(problem: PoolProblem, ceilings: Ceilings) -> float:
-    """Estimate microseconds."""
-    return roofline_us(_scatter_movement(problem), ceilings, SLOWDOWN)
-
-
 GRADIENT = Kernel(
     name="gradient",
     operation="pool_grad",
@@ -218,15 +167,4 @@ GRADIENT = Kernel(
     launch=_gather_launch,
     movement=_gather_movement,
     cost_us=_gather_cost_us,
-)
-
-SCATTER = Kernel(
-    name="scatter",
-    operation="pool_grad",
-    summary="one block puts one plane's maxima back by their indices",
-    file="pool/scatter.cuh",
-    supports=_scatters,
-    launch=_scatter_launch,
-    movement=_scatter_movement,
-    cost_us=_scatter_cost_us,
 )

@@ -11,7 +11,7 @@ from pyconv.cuda.bias_gradient import BIAS, BIAS_PARTS
 from pyconv.cuda.columns import COL2IM, IM2COL
 from pyconv.cuda.conv import CACHED_WEIGHTS, COALESCED, NAIVE
 from pyconv.cuda.depthwise import DEPTHWISE
-from pyconv.cuda.gradient import GRADIENT, SCATTER, WEIGHT
+from pyconv.cuda.gradient import GRADIENT, WEIGHT
 from pyconv.cuda.halo import (
     ASYNC_PIPELINE,
     BANK_PADDING,
@@ -23,6 +23,7 @@ from pyconv.cuda.im2col_gemm import IM2COL_GEMM
 from pyconv.cuda.implicit_gemm import IMPLICIT_GEMM
 from pyconv.cuda.kernel import Kernel
 from pyconv.cuda.pool import AVERAGE, LP, MAX
+from pyconv.cuda.pool_claims import CLAIMS
 from pyconv.cuda.pool_gradient_strips import GRADIENT_STRIPS
 from pyconv.cuda.pool_planes import PLANES
 from pyconv.cuda.pool_strips import STRIPS
@@ -59,7 +60,7 @@ KERNELS: tuple[Kernel, ...] = (
     PLANES,
     GRADIENT,
     GRADIENT_STRIPS,
-    SCATTER,
+    CLAIMS,
     IM2COL,
     COL2IM,
 )

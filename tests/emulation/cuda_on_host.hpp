@@ -63,6 +63,12 @@ void wait_copies(int groups);
 #define blockDim (emulation::place.block_extent)
 #define gridDim (emulation::place.grid_extent)
 
+// Fibers change at barriers only. Nothing is returned: it would tell who came first.
+inline void atomicMin(int* at, int value) {
+    if (value < *at)
+        *at = value;
+}
+
 inline double __longlong_as_double(long long bits) {
     double value;
     std::memcpy(&value, &bits, sizeof value);

@@ -43,7 +43,8 @@ struct Far {
     float first[128];
     float second[128];
     double third[128];
-    float far[15000 - 512];
+    int least[8];
+    float far[15000 - 520];
 };
 
 __device__ void primitives(
@@ -63,9 +64,12 @@ __device__ void primitives(
     copy_async(shared.third + t, doubles + t, t != 5);
     commit_copies();
     shared.far[14000 + t] = floats[t];
+    if (t < 8)
+        shared.least[t] = 1000;
     wait_copies<1>();
     __syncthreads();
     results[t] = shared.first[(t + 1) % 128];
+    atomicMin(&shared.least[t % 8], (t * 37 + 5) % 128);
     wait_copies<0>();
     const int some = __syncthreads_or(t == 77);
     const int none = __syncthreads_or(0);
@@ -75,6 +79,7 @@ __device__ void primitives(
     results[384 + t] = static_cast<float>((some != 0) + 2 * (none != 0));
     if (t < 32)
         store_vector(results + 512 + 4 * t, load_vector(floats + 4 * (31 - t)));
+    results[768 + t] = static_cast<float>(shared.least[t % 8]);
     const float* constants = reinterpret_cast<const float*>(pyconv_primitive_constants);
     results[640 + t] = constants[127 - t];
     for (int i = t; i < 65536; i += 128)
@@ -140,7 +145,7 @@ def arrays() -> dict[str, Array]:
         "floats": _floats(),
         "doubles": random.standard_normal(THREADS),
         "halves": np.arange(65536, dtype=np.uint16).view(np.float16),
-        "results": np.full(768, np.nan, np.float32),
+        "results": np.full(7 * THREADS, np.nan, np.float32),
         "wide": np.full(THREADS, np.nan),
         "widened": np.full(65536, np.nan, np.float32),
         "to_halves": np.zeros(4096, np.float16),
@@ -152,7 +157,7 @@ def arrays() -> dict[str, Array]:
 def check(made: dict[str, Array]) -> None:
     """Compare with what the primitives are defined to do; AssertionError names which."""
     equal = np.testing.assert_array_equal
-    floats, results = made["floats"], made["results"].reshape(6, THREADS)
+    floats, results = made["floats"], made["results"].reshape(7, THREADS)
     t = np.arange(THREADS)
     taken = (t + 1) % THREADS
     equal(results[0], np.where(taken % 3, floats[taken], 0), "copies with zero fill")
@@ -164,6 +169,8 @@ def check(made: dict[str, Array]) -> None:
     vectors = floats[:THREADS].reshape(32, 4)[::-1].ravel()
     equal(results[4], vectors, "vectors of sixteen bytes")
     equal(results[5], made["constants"][1:][127 - t], "constant memory")
+    claims = ((t * 37 + 5) % THREADS).reshape(-1, 8).min(axis=0)
+    equal(results[6], claims[t % 8], "least of claims in shared memory")
     halves = made["halves"].astype(np.float32)
     equal(made["widened"], halves, "halves widened")
     with np.errstate(over="ignore", invalid="ignore"):

@@ -245,7 +245,7 @@ POOL_SHAPES: dict[str, dict[str, Any]] = {
         "values": {(0, 0, 0, 2, 2): np.nan, (0, 0, 0, 2, 3): np.nan},
     },
 }
-# More elements than a block of `scatter` keeps sums of.
+# More elements than a block of `claims` keeps sums of.
 LARGE_PLANE: dict[str, Any] = {
     "input": (1, 70, 130),
     "kernel": (1, 2, 2),
