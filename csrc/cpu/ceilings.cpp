@@ -10,6 +10,7 @@
 #include <chrono>
 #include <cstdint>
 #include <memory>
+#include <thread>
 #include <vector>
 
 namespace pyconv {
@@ -21,6 +22,13 @@ constexpr std::size_t ROUNDS = 5;
 constexpr int64 FIRST_BLOCK = 1000; // multiply-adds of a chain
 constexpr std::uintptr_t LINE_BYTES = 64;
 
+// What one thread did in one round.
+struct Stretch {
+    Clock::time_point begin{};
+    Clock::time_point end{};
+    int64 times = 0;
+};
+
 double seconds_since(Clock::time_point begin) {
     return std::chrono::duration<double>(Clock::now() - begin).count();
 }
@@ -31,7 +39,7 @@ double seconds_since(Clock::time_point begin) {
 template <class Prepare, class Work>
 double best_rate(double units, double seconds, Prepare prepare, Work work) {
     const int64 threads = num_threads();
-    std::vector<std::array<double, ROUNDS>> rates(static_cast<std::size_t>(threads));
+    std::vector<std::array<Stretch, ROUNDS>> done(static_cast<std::size_t>(threads));
     std::atomic<int64> arrived{0};
     parallel_for(threads, true, [&](int64 begin, int64 end, int worker) {
         // One thread alone has the whole range where the pool could not be had.
@@ -46,20 +54,31 @@ double best_rate(double units, double seconds, Prepare prepare, Work work) {
         for (std::size_t round = 0; round < ROUNDS; ++round) {
             arrived.fetch_add(1);
             while (arrived.load() < static_cast<int64>(round + 1) * together) {
+                std::this_thread::yield(); // there may be fewer cores
             }
-            const auto start = Clock::now();
+            Stretch& mine = done[static_cast<std::size_t>(worker)][round];
+            mine.begin = Clock::now();
             work(times, worker);
-            rates[static_cast<std::size_t>(worker)][round] =
-                units * static_cast<double>(times) / seconds_since(start);
+            mine.end = Clock::now();
+            mine.times = times;
         }
     });
     double best = 0.0;
     for (std::size_t round = 0; round < ROUNDS; ++round) {
-        double sum = 0.0;
-        for (const auto& rate : rates) {
-            sum += rate[round];
+        // From the first one's start to the last one's end: threads that had to wait
+        // for a core did not work at the same time.
+        Stretch all = done.front()[round];
+        for (std::size_t worker = 1; worker < done.size(); ++worker) {
+            const Stretch& each = done[worker][round];
+            if (each.times > 0) {
+                all.begin = std::min(all.begin, each.begin);
+                all.end = std::max(all.end, each.end);
+                all.times += each.times;
+            }
         }
-        best = std::max(best, sum);
+        const double seconds_taken =
+            std::chrono::duration<double>(all.end - all.begin).count();
+        best = std::max(best, units * static_cast<double>(all.times) / seconds_taken);
     }
     return best;
 }
