@@ -68,7 +68,7 @@ def add_call(parser: argparse.ArgumentParser, *, optional: bool = False) -> None
         + ("; without it, some usual convolutions and poolings" if optional else ""),
     )
     parser.add_argument("--layer", help="resnet50.conv3_2b, or resnet50 for all of it")
-    parser.add_argument("--batch", type=int, help="samples of a --layer: 1 if left out")
+    parser.add_argument("--batch", type=int, help="samples of a layer: 1 if left out")
     parser.add_argument("--input", type=integers, help="8,64,56,56")
     parser.add_argument("--weight", type=integers, help="64,64,3,3")
     parser.add_argument("--kernel-size", type=_one_or_all, help="3, or 3,5")
@@ -143,6 +143,8 @@ def _operation(options: argparse.Namespace, make: Maker) -> Described:
     """Read an operation's name with its options."""
     if options.input is None:
         raise ValueError("--input is needed, such as --input 8,64,56,56")
+    if options.batch is not None:
+        raise ValueError("--batch is of a layer; an operation's is in --input")
     name, given = options.operation, _given(options, make)
     forward = _forward(name)
     known = signature(forward).parameters
@@ -190,6 +192,10 @@ def _indices(
 
 def _layer(layer: Layer, options: argparse.Namespace, make: Maker) -> Described:
     """Turn a layer into the call of its convolution."""
+    for key in ("input", *_ARGUMENTS):
+        if getattr(options, key) is not None:
+            flag = f"--{key.replace('_', '-')}"
+            raise ValueError(f"{flag} is of an operation; {layer.name!r} has its own")
     if options.batch is not None:
         layer = layer.with_batch(options.batch)
     shape = layer.x_shape
