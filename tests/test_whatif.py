@@ -100,6 +100,7 @@ def test_cores_bring_their_caches_but_no_memory() -> None:
     assert wide.rates["l1"] == 4 * CPU.rates["l1"]
     assert wide.rates["l2"] == 4 * CPU.rates["l2"]
     assert wide.rates["dram"] == CPU.rates["dram"]
+    assert wide.capacities == {**CPU.capacities, "l3": 4 * CPU.capacities["l3"]}
 
 
 def test_best_is_the_first_but_never_the_definition() -> None:
@@ -111,25 +112,28 @@ def test_best_is_the_first_but_never_the_definition() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "value"),
+    ("text", "unit", "value"),
     [
-        ("50MB", 50e6),
-        ("32KiB", 32768),
-        ("4.8TB/s", 4.8e12),
-        ("67 TFLOP/s", 67e12),
-        ("1.5e", None),
-        ("-3MB", None),
-        ("0", None),
-        ("MB", None),
-        ("3Zi", None),
+        ("50MB", "B", 50e6),
+        ("32KiB", "B", 32768),
+        ("4.8TB/s", "B/s", 4.8e12),
+        ("67 TFLOP/s", "FLOP/s", 67e12),
+        ("67T", "FLOP/s", 67e12),
+        ("67TFLOP/s", "B/s", None),
+        ("4.8TB", "B/s", None),
+        ("1.5e", "B", None),
+        ("-3MB", "B", None),
+        ("0", "B", None),
+        ("MB", "B", None),
+        ("3Zi", "B", None),
     ],
 )
-def test_quantities(text: str, value: float | None) -> None:
+def test_quantities(text: str, unit: str, value: float | None) -> None:
     if value is not None:
-        assert quantity(text) == value
+        assert quantity(text, unit) == value
         return
     with pytest.raises(ValueError, match="no amount"):
-        quantity(text)
+        quantity(text, unit)
 
 
 # the command line -----------------------------------------------------------------
@@ -151,7 +155,7 @@ def test_whatif_prints_a_machine_and_a_table(capsys: Any) -> None:
 
 
 def test_whatif_draws_a_map(capsys: Any) -> None:
-    line = ["whatif", "n1 h14", "--map", "--cores", "64", "--l3", "256MiB"]
+    line = ["whatif", "n1 h14 g4", "--map", "--cores", "64", "--l3", "256MiB"]
     assert main(line) == 0
     told = capsys.readouterr().out
     assert "c=k=1024" in told
@@ -193,6 +197,9 @@ def test_explain_and_profile_take_words_and_names(capsys: Any) -> None:
         (["profile", "n1 c3 h2 k3 r5"], "kernel"),
         (["whatif", WORDS, "--device", "cuda", "--cores", "4"], "no option of"),
         (["whatif", WORDS, "--cores", "0"], "at least 1"),
+        (["whatif", WORDS, "--map"], "chooses its c, k, r and p"),
+        (["whatif", "--layer", "lenet5", "--map"], "chooses its c, k, r and p"),
+        (["whatif", "conv2d", "--map"], "chooses its c, k, r and p"),
         (["whatif", WORDS, "--l1-bandwidth", "1TB/s"], "no option of"),
     ],
 )

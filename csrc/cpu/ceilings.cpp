@@ -33,29 +33,48 @@ double seconds_since(Clock::time_point begin) {
     return std::chrono::duration<double>(Clock::now() - begin).count();
 }
 
-// Units a second of `work(times, worker)`, which does `units` of them each time, on all
-// threads. `prepare(worker)` comes first, in the thread that will work. Neither throws:
-// the others would wait for ever.
+// Waits until all threads have come here as often as this one, but no longer than a
+// second: were their number changed meanwhile, some would never come.
+void meet(std::atomic<int64>& arrived, int64 times, int64 threads) {
+    arrived.fetch_add(1);
+    const auto begin = Clock::now();
+    while (arrived.load() < times * threads && seconds_since(begin) < 1.0) {
+        std::this_thread::yield(); // there may be fewer cores
+    }
+}
+
+// Units a second of `work(times, worker)`, which does `units` of them each time, on
+// `threads` threads. `prepare(worker)` comes first, in the thread that will work.
+// Neither throws: the others would wait for it.
 template <class Prepare, class Work>
-double best_rate(double units, double seconds, Prepare prepare, Work work) {
-    const int64 threads = num_threads();
+double
+best_rate(int64 threads, double units, double seconds, Prepare prepare, Work work) {
     std::vector<std::array<Stretch, ROUNDS>> done(static_cast<std::size_t>(threads));
     std::atomic<int64> arrived{0};
+    std::atomic<double> least{seconds};
     parallel_for(threads, true, [&](int64 begin, int64 end, int worker) {
+        if (worker >= threads) {
+            return; // more of them since they were counted
+        }
         // One thread alone has the whole range where the pool could not be had.
         const int64 together = end - begin == threads ? 1 : threads;
         prepare(worker);
         work(1, worker);
-        const auto before = Clock::now();
-        work(1, worker);
-        const double once = std::max(seconds_since(before), 1e-8);
-        const auto times =
-            std::max<int64>(1, static_cast<int64>(seconds / (ROUNDS + 1) / once));
-        for (std::size_t round = 0; round < ROUNDS; ++round) {
-            arrived.fetch_add(1);
-            while (arrived.load() < static_cast<int64>(round + 1) * together) {
-                std::this_thread::yield(); // there may be fewer cores
+        for (int sample = 0; sample < 3; ++sample) {
+            const auto before = Clock::now();
+            work(1, worker);
+            const double once = std::max(seconds_since(before), 1e-8);
+            double known = least.load();
+            while (once < known && !least.compare_exchange_weak(known, once)) {
             }
+        }
+        // All do the same work, as often as the quickest can in the time.
+        meet(arrived, 1, together);
+        const auto times = std::max<int64>(
+            1,
+            static_cast<int64>(seconds / static_cast<double>(ROUNDS) / least.load()));
+        for (std::size_t round = 0; round < ROUNDS; ++round) {
+            meet(arrived, static_cast<int64>(round) + 2, together);
             Stretch& mine = done[static_cast<std::size_t>(worker)][round];
             mine.begin = Clock::now();
             work(times, worker);
@@ -98,6 +117,7 @@ double peak_flops(const IsaTable& isa, double seconds) {
                          static_cast<double>(kernels.lanes) *
                          static_cast<double>(FIRST_BLOCK);
     return best_rate(
+        num_threads(),
         flops,
         seconds,
         [](int) {},
@@ -118,8 +138,8 @@ double bandwidth(const IsaTable& isa, Sweep sweep, int64 bytes, double seconds) 
         SWEEP_STEP;
     // Not touched before the thread that sweeps it does, so that it lies near to it.
     const auto elements = static_cast<std::size_t>(parts * count + SWEEP_STEP);
-    std::vector<std::unique_ptr<float[]>> memory(
-        static_cast<std::size_t>(num_threads()));
+    const int64 threads = num_threads();
+    std::vector<std::unique_ptr<float[]>> memory(static_cast<std::size_t>(threads));
     for (auto& mine : memory) {
         mine.reset(new float[elements]);
     }
@@ -129,6 +149,7 @@ double bandwidth(const IsaTable& isa, Sweep sweep, int64 bytes, double seconds) 
         return begin + (past == 0 ? 0 : LINE_BYTES - past) / sizeof(float);
     };
     return best_rate(
+        threads,
         static_cast<double>(parts * count) * sizeof(float),
         seconds,
         [&](int worker) {

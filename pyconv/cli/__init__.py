@@ -84,7 +84,7 @@ def _show(
 ) -> None:
     """Print what was told of each call: JSON, or tables under the layers' names."""
     if options.json:
-        data = [one for _, one, _ in told]
+        data = [{"name": title, **one} for title, one, _ in told]
         print(json.dumps(data if options.layer is not None else data[0], indent=2))
         return
     for title, _, text in told:
@@ -106,7 +106,13 @@ def main(arguments: list[str] | None = None) -> int:
     }
     try:
         commands[options.command](options)
-    except (TypeError, ValueError, RuntimeError, ImportError) as error:
+    except (
+        TypeError,
+        ValueError,
+        RuntimeError,
+        ImportError,
+        MemoryError,
+    ) as error:
         print(f"pyconv: {error}", file=sys.stderr)
         return 2
     return 0

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
 import pyconv as pc
 from pyconv.cli.calls import Described, described
 from pyconv.movement.events import LEVELS
+from pyconv.movement.problems import parse_layer
 from pyconv.movement.whatif import (
     Machine,
     Outlook,
@@ -21,6 +24,7 @@ from pyconv.movement.whatif import (
     with_cores,
 )
 from pyconv.protocols import Problem
+from pyconv.readers import NAMES
 
 __all__ = ["add_machine", "what_if"]
 
@@ -28,11 +32,16 @@ KERNELS = (1, 2, 3, 5, 7, 9, 11, 15)
 CHANNELS = (1, 4, 16, 64, 256, 1024)
 
 
-def _quantity(text: str) -> float:
-    try:
-        return quantity(text)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(str(error)) from None
+def _quantity(unit: str) -> Callable[[str], float]:
+    """Make what reads an amount of a unit."""
+
+    def read(text: str) -> float:
+        try:
+            return quantity(text, unit)
+        except ValueError as error:
+            raise argparse.ArgumentTypeError(str(error)) from None
+
+    return read
 
 
 def add_machine(parser: argparse.ArgumentParser) -> None:
@@ -54,7 +63,8 @@ def add_machine(parser: argparse.ArgumentParser) -> None:
         ("--l2", "bytes, such as 50MB"),
         ("--l3", "bytes, such as 256MB; of a CPU"),
     ):
-        parser.add_argument(flag, type=_quantity, help=what)
+        unit = "FLOP/s" if flag == "--peak" else "B/s" if "band" in flag else "B"
+        parser.add_argument(flag, type=_quantity(unit), help=what)
     parser.add_argument(
         "--map",
         action="store_true",
@@ -123,25 +133,39 @@ def _problem(call: Described) -> Problem:
     return pc.explain(function, **arguments).problem
 
 
-def _grid(
-    options: argparse.Namespace, machine: Machine
-) -> tuple[list[list[Outlook | None]], tuple[str, ...]]:
+def _grid(options: argparse.Namespace, machine: Machine) -> list[list[Outlook | None]]:
     """Find the quickest for each kernel size and number of channels and filters."""
-    layer = options.operation or ""
-    rows = []
-    for kernel in KERNELS:
-        calls: list[Problem] = []
-        for channels in CHANNELS:
-            words = f"{layer} c{channels} k{channels} r{kernel} p{kernel // 2}"
-            given = argparse.Namespace(**{**vars(options), "operation": words})
-            calls.extend(map(_problem, described(given)))
-        rows.append(best(calls, machine))
-    return rows, tuple(map(str, CHANNELS))
+    text = options.operation or ""
+    if options.layer is not None or text in NAMES or re.search("[ckrstp][0-9]", text):
+        raise ValueError(
+            "--map takes a problem such as 'n1 h56' and chooses its c, k, r and p"
+        )
+    return [
+        [_quickest(options, machine, text, kernel, channels) for channels in CHANNELS]
+        for kernel in KERNELS
+    ]
+
+
+def _quickest(
+    options: argparse.Namespace,
+    machine: Machine,
+    text: str,
+    kernel: int,
+    channels: int,
+) -> Outlook | None:
+    """Find the quickest of one place; None where the groups do not fit the channels."""
+    words = f"{text} c{channels} k{channels} r{kernel} p{kernel // 2}"
+    layer = parse_layer(words)
+    if layer.c % layer.groups:
+        return None
+    given = argparse.Namespace(**{**vars(options), "operation": words})
+    (found,) = best([_problem(call) for call in described(given)], machine)
+    return found
 
 
 def _map(options: argparse.Namespace, machine: Machine) -> None:
     """Print which algorithm is quickest where."""
-    rows, heads = _grid(options, machine)
+    rows = _grid(options, machine)
     if options.json:
         print(
             json.dumps(
@@ -160,7 +184,7 @@ def _map(options: argparse.Namespace, machine: Machine) -> None:
     names = [["-" if one is None else one.name for one in row] for row in rows]
     wide = 2 + max(len(name) for row in names for name in row)
     print(machine)
-    print(f"{'kernel':<8}" + "".join(f"{'c=k=' + head:<{wide}}" for head in heads))
+    print(f"{'kernel':<8}" + "".join(f"{f'c=k={c}':<{wide}}" for c in CHANNELS))
     for kernel, row in zip(KERNELS, names, strict=True):
         cells = "".join(f"{name:<{wide}}" for name in row)
         print(f"{f'{kernel}x{kernel}':<8}{cells}".rstrip())

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import asdict, dataclass
 from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 from pyconv import _core
 
-__all__ = ["SWEEPS", "Ceilings", "ceilings"]
+__all__ = ["SWEEPS", "Ceilings", "ceilings", "l3_count"]
 
 SWEEPS = ("load", "store", "copy")
 # Where the swept bytes lie: filled into the level of this name of `Candidate.bytes`.
@@ -33,8 +35,8 @@ class Ceilings:
     bandwidth : dict of str to dict
         Bytes a second by where the data lies ("core" for L1, "l2", "l3", "memory") and
         what is done: "load", "store" or "copy", of which half are read and half written.
-        A line that is stored to is read first; that is not counted. No "l3" where it is
-        not larger than L2.
+        A line that is stored to is read first; that is not counted. No "l3" where a
+        thread's half of its share is not twice an L2.
     """
 
     isa: str
@@ -73,14 +75,25 @@ class Ceilings:
         return "\n".join(lines)
 
 
+@lru_cache(maxsize=1)
+def l3_count() -> int:
+    """Count the L3 caches of the processors that this process may use; 1 if unknown."""
+    try:
+        processors = sorted(os.sched_getaffinity(0))
+        base = "/sys/devices/system/cpu/cpu{}/cache/index3/shared_cpu_list"
+        return len({Path(base.format(one)).read_text() for one in processors})
+    except (AttributeError, OSError):
+        return 1
+
+
 def _swept_bytes(threads: int) -> dict[str, int]:
     """Choose what each thread sweeps, so that it lies in one level."""
     host = _core.machine()
     sizes = {"core": host["l1_bytes"] // 2, "l2": host["l2_bytes"] // 2}
-    of_l3 = host["l3_bytes"] // threads // 2
+    of_l3 = host["l3_bytes"] * l3_count() // threads // 2
     if of_l3 >= 2 * host["l2_bytes"]:
         sizes["l3"] = min(of_l3, 4 * host["l2_bytes"])
-    beyond = 4 * max(host["l3_bytes"] // threads, host["l2_bytes"])
+    beyond = 4 * max(host["l3_bytes"] * l3_count() // threads, host["l2_bytes"])
     sizes["memory"] = min(max(beyond, 32 << 20), MOST_BYTES)
     return sizes
 
@@ -108,7 +121,7 @@ def ceilings(seconds: float = SECONDS) -> Ceilings:
     Parameters
     ----------
     seconds : float
-        How long each of the 14 loops runs, at least: about a second in all by default.
+        About how long each of the 14 loops runs; a second in all by default.
 
     Returns
     -------

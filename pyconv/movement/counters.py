@@ -62,9 +62,9 @@ def count(
     Parameters
     ----------
     run : callable
-        The call; made once for each pass, of which every group of events is one.
+        The call.
     calls : int
-        How often a pass makes it.
+        How often a pass makes it; every group of events is a pass of its own.
     between : callable, optional
         Runs, uncounted, before every call: empties the caches, for example.
     events : mapping, optional

@@ -51,34 +51,46 @@ def _lines(*codes: int, line_bytes: int = 64) -> Quantity:
 
 
 # AMD from Zen 3 on. Fills of L1 by where they came from: 0x01 L2; 0x02, 0x04 and 0x10
-# caches beyond it; 0x08 and 0x40 memory. Besides them L2's own prefetcher: PMCx071 found
-# its line in L3, PMCx072 in memory.
+# caches beyond it; 0x08 and 0x40 memory. Besides them L2's own prefetchers (umask 0x1F;
+# 0xE0 are L1's, whose fills PMCx044 has): PMCx071 found its line in L3, PMCx072 in memory.
 _AMD: Mapping[str, Quantity] = {
     "flops": (Event(RAW, 0x0F03, 1),),  # a fused multiply-add counts two
     "l1": _lines(0x5F44),
-    "l2": _lines(0x5E44, 0xFF71, 0xFF72),
-    "dram": _lines(0x4844, 0xFF72),
+    "l2": _lines(0x5E44, 0x1F71, 0x1F72),
+    "dram": _lines(0x4844, 0x1F72),
 }
 
-# Intel's cores from Skylake on: FP_ARITH_INST_RETIRED by width, of which a fused
-# multiply-add counts two; L1D.REPLACEMENT, L2_LINES_IN.ALL, LONGEST_LAT_CACHE.MISS.
-_INTEL: Mapping[str, Quantity] = {
-    "flops": tuple(
-        Event(RAW, umask << 8 | 0xC7, lanes)
-        for umask, lanes in (
-            (0x01, 1),
-            (0x02, 1),
-            (0x04, 2),
-            (0x08, 4),
-            (0x10, 4),
-            (0x20, 8),
-            (0x40, 8),
-            (0x80, 16),
-        )
-    ),
-    "l1": _lines(0x0151),
-    "l2": _lines(0x1FF1),
-    "dram": _lines(0x412E),
+# Intel: FP_ARITH_INST_RETIRED by width, of which a fused multiply-add counts two;
+# L1D.REPLACEMENT, L2_LINES_IN.ALL (moved with Sapphire Rapids), LONGEST_LAT_CACHE.MISS.
+_INTEL_FLOPS = tuple(
+    Event(RAW, umask << 8 | 0xC7, lanes)
+    for umask, lanes in (
+        (0x01, 1),
+        (0x02, 1),
+        (0x04, 2),
+        (0x08, 4),
+        (0x10, 4),
+        (0x20, 8),
+        (0x40, 8),
+        (0x80, 16),
+    )
+)
+
+
+def _intel(lines_in: int) -> Mapping[str, Quantity]:
+    """Give Intel's counters, of which one has another code on later cores."""
+    return {
+        "flops": _INTEL_FLOPS,
+        "l1": _lines(0x0151),
+        "l2": _lines(lines_in),
+        "dram": _lines(0x412E),
+    }
+
+
+# Skylake, Cascade Lake and Ice Lake; Sapphire, Emerald and Granite Rapids.
+_INTEL_MODELS = {
+    **dict.fromkeys((0x4E, 0x5E, 0x55, 0x8E, 0x9E, 0x6A, 0x6C, 0x7D, 0x7E), 0x1FF1),
+    **dict.fromkeys((0x8F, 0xCF, 0xAD, 0xAE), 0x1F25),
 }
 
 # Arm's common events: L1D_CACHE_REFILL, L2D_CACHE_REFILL, LL_CACHE_MISS_RD.
@@ -99,29 +111,29 @@ _GENERIC: Mapping[str, Quantity] = {
 AMD_FAMILIES = (0x19, 0x1A)
 
 
-def processor() -> tuple[str, int]:
-    """Name this processor's vendor ("AMD", "Intel", "Arm" or "") and family."""
+def processor() -> tuple[str, int, int]:
+    """Name this processor's vendor ("AMD", "Intel", "Arm" or ""), family and model."""
     if platform.machine() in ("aarch64", "arm64"):
-        return "Arm", 0
+        return "Arm", 0, 0
     try:
         text = Path("/proc/cpuinfo").read_text()
     except OSError:
-        return "", 0
+        return "", 0, 0
     facts = {}
     for line in text.split("\n\n")[0].splitlines():
         name, _, value = line.partition(":")
         facts[name.strip()] = value.strip()
     vendors = {"AuthenticAMD": "AMD", "GenuineIntel": "Intel"}
-    family = facts.get("cpu family", "0")
-    return vendors.get(facts.get("vendor_id", ""), ""), int(family)
+    vendor = vendors.get(facts.get("vendor_id", ""), "")
+    return vendor, int(facts.get("cpu family", "0")), int(facts.get("model", "0"))
 
 
-def events_of(vendor: str, family: int) -> Mapping[str, Quantity]:
+def events_of(vendor: str, family: int, model: int) -> Mapping[str, Quantity]:
     """Look up a processor's counters of every quantity; () where none is known."""
     if vendor == "AMD" and family in AMD_FAMILIES:
         return _AMD
-    if vendor == "Intel" and family == 6:
-        return _INTEL
+    if vendor == "Intel" and family == 6 and model in _INTEL_MODELS:
+        return _intel(_INTEL_MODELS[model])
     if vendor == "Arm":
         return _ARM
     return _GENERIC

@@ -49,7 +49,12 @@ def _words(text: str) -> dict[str, Ints]:
             )
         if letter in found:
             raise ValueError(f"{letter!r} stands twice in the problem {text!r}")
-        found[letter] = tuple(map(int, numbers.split(",")))
+        values = tuple(map(int, numbers.split(",")))
+        if len(values) > 1 and letter not in _PER_AXIS:
+            raise ValueError(f"{letter!r} in the problem {text!r} takes one number")
+        if min(values) < 1 and letter != "p":
+            raise ValueError(f"{letter!r} in the problem {text!r} must be at least 1")
+        found[letter] = values
         rest = rest[word.end() :]
     return found
 
@@ -119,10 +124,7 @@ def parse_layer(text: str) -> Layer:
         return values
 
     def one(letter: str) -> int:
-        values = found.get(letter, (1,))
-        if len(values) > 1:
-            raise ValueError(f"{letter} in the problem {text!r} takes one number")
-        return values[0]
+        return found.get(letter, (1,))[0]
 
     return Layer(
         network="",

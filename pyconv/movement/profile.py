@@ -14,7 +14,7 @@ import numpy as np
 
 from pyconv import _core
 from pyconv.inspection import Explanation, explain
-from pyconv.movement.ceilings import Ceilings, ceilings
+from pyconv.movement.ceilings import Ceilings, ceilings, l3_count
 from pyconv.movement.counters import Count, count
 from pyconv.movement.events import LEVELS
 from pyconv.problem import DTYPES
@@ -124,7 +124,7 @@ class Profile:
 
     @property
     def bound_us(self) -> float:
-        """How long that takes: no call of this algorithm is faster from cold caches."""
+        """How long that takes, if the model's bytes are right, from cold caches."""
         return max(self.flops_us, *(one.us for one in self.levels))
 
     def to_dict(self) -> dict[str, Any]:
@@ -235,7 +235,7 @@ def _evictor() -> Callable[[], object]:
     """Make what empties every cache: each thread reads its part of other memory."""
     host = _core.machine()
     threads = _core.get_num_threads()
-    size = 2 * max(host["l3_bytes"], 2 * host["l2_bytes"] * threads)
+    size = 2 * max(host["l3_bytes"] * l3_count(), 2 * host["l2_bytes"] * threads)
     memory = np.ones(size // 4, np.float32)
     return partial(_core.load_sweep, memory)
 

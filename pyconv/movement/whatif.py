@@ -22,14 +22,22 @@ __all__ = ["Machine", "Outlook", "best", "gpu", "quantity", "this_cpu", "whatif"
 
 _UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12, "p": 10**15}
 _BINARY = {"ki": 2**10, "mi": 2**20, "gi": 2**30, "ti": 2**40}
+_EXAMPLES = {"B": "50MB or 512KiB", "B/s": "4.8TB/s", "FLOP/s": "67TFLOP/s"}
 GPU_L2_BYTES = 50 * 10**6  # an H200's
 # Of a cache, what a layer's arrays may fill before they push each other out: the CPU
 # models' condition (csrc/cpu/conv/model.hpp).
 SHARE_OF_CACHE = 0.75
 
 
-def quantity(text: str) -> float:
+def quantity(text: str, unit: str) -> float:
     """Read ``50MB``, ``512KiB``, ``4.8TB/s`` or ``67TFLOP/s``.
+
+    Parameters
+    ----------
+    text : str
+        A number, its prefix and its unit, which may be left out.
+    unit : {"B", "B/s", "FLOP/s"}
+        What it must be.
 
     Raises
     ------
@@ -38,16 +46,14 @@ def quantity(text: str) -> float:
 
     Examples
     --------
-    >>> quantity("4.8TB/s"), quantity("32KiB")
+    >>> quantity("4.8TB/s", "B/s"), quantity("32KiB", "B")
     (4800000000000.0, 32768.0)
     """
-    pattern = r"(\d+(?:\.\d*)?|\.\d+)\s*([kmgtp]?i?)(b|flops?|flop)?(/s)?"
+    pattern = rf"(\d+(?:\.\d*)?|\.\d+)\s*([kmgtp]?i?)(?:{unit.lower()})?"
     match = re.fullmatch(pattern, text.strip().lower())
     units = {**_UNITS, **_BINARY}
     if match is None or match[2] not in units or float(match[1]) <= 0:
-        raise ValueError(
-            f"{text!r} is no amount such as 50MB, 512KiB, 4.8TB/s or 67TFLOP/s"
-        )
+        raise ValueError(f"{text!r} is no amount such as {_EXAMPLES[unit]}")
     return float(match[1]) * units[match[2]]
 
 
@@ -127,14 +133,21 @@ def gpu() -> Machine:
 def with_cores(machine: Machine, cores: int) -> Machine:
     """Give a CPU other cores: arithmetic and caches grow with them, memory does not.
 
-    L3 is taken to come in slices, one for every few cores.
+    L3 is taken to come in slices, one for every few cores: its bytes grow as its rate.
     """
     factor = cores / machine.cores
     rates = {
         level: rate * (1.0 if level == "dram" else factor)
         for level, rate in machine.rates.items()
     }
-    return replace(machine, cores=cores, flops=machine.flops * factor, rates=rates)
+    l3 = round(machine.capacities["l3"] * factor)
+    return replace(
+        machine,
+        cores=cores,
+        flops=machine.flops * factor,
+        rates=rates,
+        capacities={**machine.capacities, "l3": l3},
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,6 +224,8 @@ def _on_cpu(problem: Problem, machine: Machine) -> list[Outlook]:
 
 def _on_gpu(problem: Problem, machine: Machine) -> list[Outlook]:
     """Ask the CUDA kernels."""
+    if problem.dtype == DTYPES["float64"]:
+        machine = replace(machine, flops=machine.flops / 2)
     rates = Rates(
         flops=machine.flops,
         l1_bytes=machine.rates["l1"],
@@ -256,6 +271,8 @@ def whatif(problem: Problem, machine: Machine) -> list[Outlook]:
         Of every compiled algorithm or CUDA kernel, quickest first; those that refuse
         come last.
     """
+    if problem.n == 0:
+        problem = replace(problem, n=1)  # of nothing there is nothing to tell
     found = (_on_cpu if machine.device == "cpu" else _on_gpu)(problem, machine)
     return sorted(found, key=lambda one: (bool(one.reason), one.us))
 
