@@ -6,8 +6,10 @@ import mmap
 from collections.abc import Callable
 from itertools import repeat
 
+import numpy as np
 import pytest
 
+import pyconv as pc
 from pyconv import _core
 from pyconv.movement.counters import LARGEST, TRIES, Count, count
 from pyconv.movement.events import QUANTITIES, RAW, Event, events_of, processor
@@ -44,6 +46,25 @@ def test_a_group_counts_between_start_and_stop() -> None:
     (faults,), enabled_ns, running_ns = group.read()
     assert 500 <= faults < 600
     assert 0 < running_ns <= enabled_ns
+
+
+def test_the_pools_threads_are_counted_too() -> None:
+    """Each of two threads reads half of fresh pages, and faults at each."""
+    before, pages = pc.get_num_threads(), 512
+    pc.set_num_threads(2)
+    try:
+        group = software()
+        with mmap.mmap(-1, pages * mmap.PAGESIZE) as memory:
+            memory.madvise(mmap.MADV_NOHUGEPAGE)
+            fresh = np.frombuffer(memory, np.float32)
+            group.start()
+            _core.load_sweep(fresh)
+            group.stop()
+            del fresh  # a mapping that is looked at cannot be closed
+        (faults,), _, _ = group.read()
+        assert pages <= faults < pages + 100
+    finally:
+        pc.set_num_threads(before)
 
 
 @pytest.mark.parametrize("events", [[], [(SOFTWARE, PAGE_FAULTS)] * 5])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import numpy as np
 
@@ -64,33 +64,42 @@ def _info(options: argparse.Namespace) -> None:
 
 
 def _explain(options: argparse.Namespace) -> None:
-    told = [
-        (title, pc.explain(function, **arguments))
-        for title, function, arguments in described(options)
-    ]
-    _show([(title, one.to_dict(), str(one)) for title, one in told], options)
+    _show(
+        (
+            (title, pc.explain(function, **arguments))
+            for title, function, arguments in described(options)
+        ),
+        options,
+    )
 
 
 def _profile(options: argparse.Namespace) -> None:
-    told = [
-        (title, pc.profile(function, seconds=options.seconds, **arguments))
-        for title, function, arguments in described(options, _numbers)
-    ]
-    _show([(title, one.to_dict(), str(one)) for title, one in told], options)
+    _show(
+        (
+            (title, pc.profile(function, seconds=options.seconds, **arguments))
+            for title, function, arguments in described(options, _numbers)
+        ),
+        options,
+    )
 
 
 def _show(
-    told: list[tuple[str, dict[str, object], str]], options: argparse.Namespace
+    told: Iterable[tuple[str, pc.Explanation | pc.Profile]], options: argparse.Namespace
 ) -> None:
-    """Print what was told of each call: JSON, or tables under the layers' names."""
-    if options.json:
-        data = [{"name": title, **one} for title, one, _ in told]
-        print(json.dumps(data if options.layer is not None else data[0], indent=2))
-        return
-    for title, _, text in told:
+    """Print what is told of each call as it comes: tables under names, or JSON.
+
+    JSON of a --layer is a list, which may be of one.
+    """
+    found = []
+    for title, one in told:
+        if options.json:
+            found.append({"name": title, **one.to_dict()})
+            continue
         if options.layer is not None:
             print(title)
-        print(text)
+        print(one, flush=True)
+    if options.json:
+        print(json.dumps(found if options.layer is not None else found[0], indent=2))
 
 
 def main(arguments: list[str] | None = None) -> int:

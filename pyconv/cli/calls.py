@@ -17,7 +17,7 @@ from pyconv.movement.problems import EXAMPLE, layers_named, parse_layer
 from pyconv.problem import DTYPES
 from pyconv.readers import NAMES, READERS
 
-__all__ = ["Described", "add_call", "described", "stand_in"]
+__all__ = ["Array", "Described", "add_call", "described", "dtype_named", "stand_in"]
 
 Array = np.ndarray[Any, Any]
 # Makes an array of a shape and a type: one that takes no memory, or one of numbers.
@@ -39,7 +39,7 @@ _ARGUMENTS = {
 }
 
 
-def integers(text: str) -> tuple[int, ...]:
+def _integers(text: str) -> tuple[int, ...]:
     """Read 8,64,56,56, or 3, of one axis."""
     return tuple(int(part) for part in text.removesuffix(",").split(","))
 
@@ -53,7 +53,7 @@ def _padding(text: str) -> Any:
 
 def _one_or_all(text: str) -> Any:
     """Read an integer, or one for each axis."""
-    values = integers(text)
+    values = _integers(text)
     return values if "," in text else values[0]
 
 
@@ -69,8 +69,8 @@ def add_call(parser: argparse.ArgumentParser, *, optional: bool = False) -> None
     )
     parser.add_argument("--layer", help="resnet50.conv3_2b, or resnet50 for all of it")
     parser.add_argument("--batch", type=int, help="samples of a layer: 1 if left out")
-    parser.add_argument("--input", type=integers, help="8,64,56,56")
-    parser.add_argument("--weight", type=integers, help="64,64,3,3")
+    parser.add_argument("--input", type=_integers, help="8,64,56,56")
+    parser.add_argument("--weight", type=_integers, help="64,64,3,3")
     parser.add_argument("--kernel-size", type=_one_or_all, help="3, or 3,5")
     parser.add_argument("--output-size", type=_one_or_all, help="of adaptive pooling")
     parser.add_argument("--norm-type", type=float, help="of lp_pool: 1, 2")

@@ -59,6 +59,7 @@ CHOSEN = (
     "depthwise_last_24_3x3_strided",
     "depthwise_last_24_half",
     "depthwise_last_5_3x5_mixed",
+    "large_plane",
 )
 
 
