@@ -8,7 +8,7 @@
 #include <stdexcept>
 
 #if defined(__linux__)
-#include <fstream>
+#include <cstdio>
 #include <linux/perf_event.h>
 #include <sys/ioctl.h>
 #include <sys/syscall.h>
@@ -43,9 +43,14 @@ int open_event(const CounterEvent& event, pid_t thread, int leader) {
 
 std::string refusal_of(int error) {
     if (error == EACCES || error == EPERM) {
-        std::ifstream file("/proc/sys/kernel/perf_event_paranoid");
-        int level = 0;
-        if (file >> level && level > 2) {
+        int level = 0; // no stream: see for_each_line in machine.cpp
+        if (std::FILE* file = std::fopen("/proc/sys/kernel/perf_event_paranoid", "r")) {
+            if (std::fscanf(file, "%d", &level) != 1) {
+                level = 0;
+            }
+            std::fclose(file);
+        }
+        if (level > 2) {
             return "the kernel forbids counting (kernel.perf_event_paranoid is " +
                    std::to_string(level) + "; 2 or less allows it)";
         }

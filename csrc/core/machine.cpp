@@ -3,10 +3,11 @@
 #include "core/machine.hpp"
 
 #include <algorithm>
+#include <charconv>
 #include <cmath>
-#include <fstream>
-#include <sstream>
+#include <cstdio>
 #include <string>
+#include <string_view>
 #include <thread>
 
 #if defined(__linux__)
@@ -17,11 +18,54 @@
 namespace pyconv {
 namespace {
 
-std::string first_line(const std::string& path) {
-    std::ifstream file(path);
+// Calls take(line) for a file's lines until it says no. The C library's files: streams
+// look up their locale's parts by numbers that all copies of the C++ library in a
+// process share, and a module that was linked with one of its own finds others' there.
+template <class Take>
+void for_each_line(const std::string& path, Take take) {
+    std::FILE* file = std::fopen(path.c_str(), "r");
+    if (file == nullptr) {
+        return;
+    }
     std::string line;
-    std::getline(file, line);
-    return line;
+    bool goes_on = true;
+    for (int c = std::fgetc(file); goes_on && c != EOF; c = std::fgetc(file)) {
+        if (c != '\n') {
+            line.push_back(static_cast<char>(c));
+            continue;
+        }
+        goes_on = take(line);
+        line.clear();
+    }
+    if (goes_on && !line.empty()) {
+        take(line);
+    }
+    std::fclose(file);
+}
+
+std::string first_line(const std::string& path) {
+    std::string found;
+    for_each_line(path, [&](const std::string& line) {
+        found = line;
+        return false;
+    });
+    return found;
+}
+
+// Takes the number that a text begins with, and the blanks around it; 0 if none does.
+int64 take_number(std::string_view& text) {
+    const auto skip = [&] {
+        while (!text.empty() && (text.front() == ' ' || text.front() == '\t')) {
+            text.remove_prefix(1);
+        }
+    };
+    skip();
+    int64 value = 0;
+    const char* end = text.data() + text.size();
+    const auto parsed = std::from_chars(text.data(), end, value);
+    text.remove_prefix(static_cast<std::size_t>(parsed.ptr - text.data()));
+    skip();
+    return parsed.ec == std::errc() ? value : 0;
 }
 
 int affinity_count() {
@@ -36,15 +80,24 @@ int affinity_count() {
     return static_cast<int>(std::thread::hardware_concurrency());
 }
 
+double quota_of(int64 quota, int64 period) {
+    return quota > 0 && period > 0
+               ? static_cast<double>(quota) / static_cast<double>(period)
+               : 0;
+}
+
 // "quota period" of cgroup v2, e.g. "150000 100000"; "max" means unlimited.
 double quota_in(const std::string& path) {
-    std::istringstream text(first_line(path));
-    double quota = 0;
-    double period = 0;
-    if (text >> quota >> period && quota > 0 && period > 0) {
-        return quota / period;
-    }
-    return 0;
+    const std::string line = first_line(path);
+    std::string_view text = line;
+    const int64 quota = take_number(text);
+    return quota_of(quota, take_number(text));
+}
+
+int64 number_in(const std::string& path) {
+    const std::string line = first_line(path);
+    std::string_view text = line;
+    return take_number(text);
 }
 
 double tightest(double left, double right) {
@@ -59,27 +112,22 @@ double tightest(double left, double right) {
 double cgroup_quota() {
     const std::string root = "/sys/fs/cgroup";
     double limit = quota_in(root + "/cpu.max");
-    std::ifstream groups("/proc/self/cgroup");
-    for (std::string line; std::getline(groups, line);) {
-        if (line.rfind("0::/", 0) != 0) {
-            continue;
+    for_each_line("/proc/self/cgroup", [&](const std::string& line) {
+        if (line.rfind("0::/", 0) == 0) {
+            std::string path = line.substr(3);
+            while (path.size() > 1) {
+                limit = tightest(limit, quota_in(root + path + "/cpu.max"));
+                path.erase(path.rfind('/'));
+            }
         }
-        std::string path = line.substr(3);
-        while (path.size() > 1) {
-            limit = tightest(limit, quota_in(root + path + "/cpu.max"));
-            path.erase(path.rfind('/'));
-        }
-    }
+        return true;
+    });
     // Version 1 keeps the two numbers in two files.
-    std::istringstream quota(first_line(root + "/cpu/cpu.cfs_quota_us"));
-    std::istringstream period(first_line(root + "/cpu/cpu.cfs_period_us"));
-    double numerator = 0;
-    double denominator = 0;
-    if (quota >> numerator && period >> denominator && numerator > 0 &&
-        denominator > 0) {
-        limit = tightest(limit, numerator / denominator);
-    }
-    return limit;
+    return tightest(
+        limit,
+        quota_of(
+            number_in(root + "/cpu/cpu.cfs_quota_us"),
+            number_in(root + "/cpu/cpu.cfs_period_us")));
 }
 
 int usable_cores() {
@@ -93,14 +141,12 @@ int usable_cores() {
 
 // "48K", "2048K", "32M" as /sys writes a cache size.
 int64 parse_size(const std::string& text) {
-    std::istringstream stream(text);
-    int64 value = 0;
-    char unit = ' ';
-    stream >> value >> unit;
-    if (unit == 'K') {
+    std::string_view left = text;
+    const int64 value = take_number(left);
+    if (left.starts_with('K')) {
         return value << 10;
     }
-    return unit == 'M' ? value << 20 : value;
+    return left.starts_with('M') ? value << 20 : value;
 }
 
 int64 cache_from_sys(int level) {
@@ -131,14 +177,16 @@ int64 cache_bytes(int level) {
 }
 
 std::string model_name() {
-    std::ifstream info("/proc/cpuinfo");
-    for (std::string line; std::getline(info, line);) {
+    std::string found = "unknown";
+    for_each_line("/proc/cpuinfo", [&](const std::string& line) {
         const auto colon = line.find(": ");
-        if (colon != std::string::npos && line.rfind("model name", 0) == 0) {
-            return line.substr(colon + 2);
+        if (colon == std::string::npos || line.rfind("model name", 0) != 0) {
+            return true;
         }
-    }
-    return "unknown";
+        found = line.substr(colon + 2);
+        return false;
+    });
+    return found;
 }
 
 Machine read_machine() {
