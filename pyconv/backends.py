@@ -87,6 +87,10 @@ class CudaBackend:
         """Pack nothing: the kernels read weights as they are."""
         del plan, weight
 
+    def launch(self, plan: Any, *arrays: Any) -> None:
+        """Launch any plan; the arrays in its order, as pyconv.cuda.run takes them."""
+        self._cuda.run(plan, *arrays)
+
     def run_conv(
         self,
         plan: Any,

@@ -15,6 +15,7 @@ from pyconv.cuda import device, launch, module
 from pyconv.cuda.kernel import Constant
 from pyconv.cuda.kernels import find
 from pyconv.planning import choose
+from pyconv.problem import CONV_RECORD
 from tests.emulation.cases import conv_plan
 from tests.emulation.problems import ConvCase, conv_problem
 
@@ -31,10 +32,12 @@ class Recorder:
         self.entry, self.log = entry, log
 
     def launch(self, blocks: int, threads: int, arguments: tuple[Any, ...]) -> None:
-        record, *pointers = arguments
-        self.log.append(
-            (self.entry, blocks, threads, int(record["n"]), [*map(int, pointers)])
-        )
+        packed, *pointers = arguments
+        (record,) = np.frombuffer(packed.tobytes(), CONV_RECORD)
+        addresses = [
+            int(one) if isinstance(one, np.uintp) else one.data.ptr for one in pointers
+        ]
+        self.log.append((self.entry, blocks, threads, int(record["n"]), addresses))
 
     def launch_with(self, constant: Constant, array: Any, *rest: Any) -> None:
         self.log.append((constant.first_byte, constant.byte_count, array.data.ptr))
@@ -43,7 +46,19 @@ class Recorder:
 
 def stand_in(address: int) -> Any:
     """Make what a launch takes of an array."""
-    return SimpleNamespace(data=SimpleNamespace(ptr=address), device=nullcontext())
+    data = SimpleNamespace(ptr=address, device_id=0)
+    return SimpleNamespace(data=data, device=nullcontext())
+
+
+class Entered(nullcontext[None]):
+    """A device that notes when it is made the current one."""
+
+    def __init__(self, log: list[int]) -> None:
+        super().__init__()
+        self.log = log
+
+    def __enter__(self) -> None:
+        self.log.append(1)
 
 
 @pytest.fixture
@@ -58,7 +73,7 @@ def log(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     monkeypatch.setattr(
         launch,
         "_workspace",
-        lambda plan: {name: stand_in(COLUMNS) for name in plan.workspace},
+        lambda plan: [stand_in(COLUMNS) for _ in plan.workspace],
     )
     return found
 
@@ -80,6 +95,31 @@ def test_launches_come_in_order_and_share_the_workspace(log: list[Any]) -> None:
     assert last_arrays == [X, WEIGHT, 0, 0, Y, COLUMNS]
     text = launch.source_of(plan)
     assert all(f"void __launch_bounds__({t}" in text for t in (256, 64))
+
+
+def test_a_plan_is_prepared_once_for_each_device(
+    log: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan = run("naive", ConvCase("plain", (1, 8, 9), (1, 3, 3), n=2))
+
+    def refuse(*_: Any) -> None:
+        raise AssertionError("loaded again")
+
+    load = module.load
+    monkeypatch.setattr(module, "load", refuse)
+    arrays = [stand_in(X), stand_in(WEIGHT), None, None, stand_in(Y)]
+    launch.run(plan, *arrays)
+    assert log[0] == log[1]
+    entered: list[int] = []
+    for array in arrays:
+        if array is not None:
+            array.data.device_id = 1
+            array.device = Entered(entered)
+    monkeypatch.setattr(module, "load", load)
+    launch.run(plan, *arrays)
+    assert log[2] == log[0]
+    assert entered == [1]
+    assert set(plan.ready) == {0, 1}
 
 
 def test_images_are_taken_some_at_a_time(

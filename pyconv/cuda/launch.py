@@ -7,7 +7,7 @@ with the layout of core/problem.hpp.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from math import prod
 from typing import Any
@@ -16,6 +16,7 @@ import numpy as np
 
 from pyconv.cuda import device, module, source
 from pyconv.cuda.kernel import (
+    Constant,
     Kernel,
     Launch,
     Problem,
@@ -37,9 +38,24 @@ __all__ = [
     "source_of",
 ]
 
+_NULL = np.uintp(0)
 # 32-bit indices hold below this; the slack is for the last block's idle threads and for
 # tiles and windows that reach past an axis's end.
 INDEX_LIMIT = 2**31 - 2**16
+
+
+@dataclass(frozen=True, slots=True)
+class _Ready:
+    """A launch whose kernel is loaded on a device."""
+
+    loaded: module.Loaded
+    record: Any
+    blocks: int
+    threads: int
+    # Which of the arrays, then of the workspace's, it takes, and the first byte in each.
+    places: tuple[tuple[int, int], ...]
+    constant: Constant | None
+    constant_place: int
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -51,8 +67,11 @@ class CudaPlan:
     launches: tuple[Launch, ...]  # in order; the last one makes the result
     workspace: dict[str, int]  # bytes of each array that the launches share
     index_bits: int
-    # Problems as 0-dimensional NumPy arrays, the launches' first arguments.
+    # Problems as 0-dimensional NumPy arrays of raw bytes, the launches' first arguments:
+    # CuPy asks an argument for its fields at each launch, and 22 took it 90 us.
     records: tuple[Any, ...]
+    # What `run` found out on each device, by its number: the second call is short.
+    ready: dict[int, tuple[_Ready, ...]] = field(default_factory=dict)
 
     @property
     def launch(self) -> Launch:
@@ -160,11 +179,14 @@ def make_plan(problem: Problem, algorithm: str) -> CudaPlan:
         launches=launches,
         workspace=kernel.workspace(problem),
         index_bits=index_bits(problem),
-        records=tuple(
-            np.asarray((launch.part or problem).to_record()).reshape(())
-            for launch in launches
-        ),
+        records=tuple(_packed(launch.part or problem) for launch in launches),
     )
+
+
+def _packed(problem: Problem) -> np.ndarray[Any, Any]:
+    """Give a problem's bytes as an argument that crosses by value."""
+    packed = problem.to_record()
+    return np.frombuffer(packed.tobytes(), f"V{packed.nbytes}").reshape(())
 
 
 def entry_of(plan: CudaPlan, launch: Launch) -> str:
@@ -227,35 +249,68 @@ def run(plan: CudaPlan, *arrays: Any) -> None:
     """
     if outputs(plan.problem) == 0:
         return
-    with arrays[0].device:
-        number = device.current_device()
-        loaded = _load(plan, number)
-        named = dict(zip(source.PARAMETERS[plan.kernel.operation], arrays, strict=True))
+    number = arrays[0].data.device_id
+    if number == device.current_device():
+        _run(plan, number, arrays)
+    else:
+        with arrays[0].device:
+            _run(plan, number, arrays)
+
+
+def _run(plan: CudaPlan, number: int, arrays: tuple[Any, ...]) -> None:
+    """Launch on the current device."""
+    ready = plan.ready.get(number)
+    if ready is None:
+        ready = plan.ready[number] = _prepare(plan, number)
+    if plan.workspace:
         # Freed in the order of the stream: CuPy's pool hands it out on this one only.
-        named.update(_workspace(plan))
-        address = {
-            name: 0 if array is None else array.data.ptr
-            for name, array in named.items()
-        }
-        for launch, record, kernel in zip(
-            plan.launches, plan.records, loaded, strict=True
-        ):
-            first = dict(launch.first_bytes)
-            pointers = (
-                np.uintp(address[name] + first.get(name, 0) if address[name] else 0)
+        arrays = (*arrays, *_workspace(plan))
+    for one in ready:
+        pointers = [_pointer(arrays[place], first) for place, first in one.places]
+        sizes = (one.blocks, one.threads, (one.record, *pointers))
+        if one.constant is None:
+            one.loaded.launch(*sizes)
+        else:
+            one.loaded.launch_with(one.constant, arrays[one.constant_place], *sizes)
+
+
+def _pointer(array: Any, first: int) -> Any:
+    """Give an array as an argument, from a byte on; a null pointer for None."""
+    if array is None:
+        return _NULL
+    # CuPy takes an array faster than a number that it has to look at.
+    return array if first == 0 else np.uintp(array.data.ptr + first)
+
+
+def _prepare(plan: CudaPlan, number: int) -> tuple[_Ready, ...]:
+    """Load a plan's launches and look up which arrays each takes."""
+    place = {
+        name: index
+        for index, name in enumerate(
+            (*source.PARAMETERS[plan.kernel.operation], *plan.workspace)
+        )
+    }
+    return tuple(
+        _Ready(
+            loaded=loaded,
+            record=record,
+            blocks=launch.blocks,
+            threads=launch.threads,
+            places=tuple(
+                (place[name], dict(launch.first_bytes).get(name, 0))
                 for name in names_of(plan, launch)
-            )
-            sizes = (launch.blocks, launch.threads, (record, *pointers))
-            if launch.constant is None:
-                kernel.launch(*sizes)
-            else:
-                kernel.launch_with(
-                    launch.constant, named[launch.constant.array], *sizes
-                )
+            ),
+            constant=launch.constant,
+            constant_place=place[launch.constant.array] if launch.constant else 0,
+        )
+        for launch, record, loaded in zip(
+            plan.launches, plan.records, _load(plan, number), strict=True
+        )
+    )
 
 
 def _load(plan: CudaPlan, number: int) -> list[module.Loaded]:
-    """Load all launches of a plan; the first time a process sees them it may compile."""
+    """Load all launches of a plan; what no cache holds is compiled."""
     options = module.options_for(device.architecture(number), plan.index_bits)
     text = source_of(plan)
     try:
@@ -276,16 +331,12 @@ def _load(plan: CudaPlan, number: int) -> list[module.Loaded]:
         ) from error
 
 
-def _workspace(plan: CudaPlan) -> dict[str, Any]:
+def _workspace(plan: CudaPlan) -> list[Any]:
     """Allocate what a plan's launches share, from CuPy's pool."""
-    if not plan.workspace:
-        return {}
     import cupy  # noqa: PLC0415 - CuPy is imported only where a GPU is used
 
     try:
-        return {
-            name: cupy.empty(size, np.uint8) for name, size in plan.workspace.items()
-        }
+        return [cupy.empty(size, np.uint8) for size in plan.workspace.values()]
     except cupy.cuda.memory.OutOfMemoryError as error:
         raise MemoryError(
             f"the CUDA kernel {plan.kernel.name!r} needs {plan.workspace_bytes} bytes "

@@ -115,7 +115,10 @@ def compile_cubin(source: str, options: tuple[str, ...]) -> tuple[bytes, str]:
         except nvrtc.NVRTCError as error:
             log = nvrtc.getProgramLog(program)
             raise CompileError(f"{error}\n{' '.join(options)}\n{log}") from error
-        return bytes(nvrtc.getCUBIN(program)), str(nvrtc.getProgramLog(program))
+        # CuPy takes the last byte for a terminator and drops it; it is a zero of the last
+        # program header, without which nvdisasm refuses the file.
+        cubin = bytes(nvrtc.getCUBIN(program)) + b"\0"
+        return cubin, str(nvrtc.getProgramLog(program))
     finally:
         nvrtc.destroyProgram(program)
 
@@ -207,17 +210,18 @@ class Loaded:
 
     def __init__(self, module: Any, entry: str, dynamic_bytes: int) -> None:
         self._module = module
-        self._kernel = module.get_function(entry)
-        _ = self._kernel.num_regs  # load now, so that a bad file shows here
+        kernel = module.get_function(entry)
+        if dynamic_bytes > OPT_IN_BYTES:
+            kernel.max_dynamic_shared_size_bytes = dynamic_bytes
+        # The current device's own; read now, so that a bad file shows here.
+        self._function = kernel.kernel
         self._dynamic_bytes = dynamic_bytes
         self._lock = threading.Lock()
         self._last: Any = None  # event after the launch that reads the constants
-        if dynamic_bytes > OPT_IN_BYTES:
-            self._kernel.max_dynamic_shared_size_bytes = dynamic_bytes
 
     def launch(self, blocks: int, threads: int, arguments: tuple[Any, ...]) -> None:
         """Launch on CuPy's current stream."""
-        self._kernel((blocks,), (threads,), arguments, shared_mem=self._dynamic_bytes)
+        self._function((blocks,), (threads,), arguments, self._dynamic_bytes)
 
     def launch_with(
         self,

@@ -4,7 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from pyconv import _core, bias_arguments, pool_grad_arguments, weight_arguments
+from pyconv import (
+    _core,
+    bias_arguments,
+    device_calls,
+    pool_grad_arguments,
+    weight_arguments,
+)
 from pyconv.adjoint import Geometry, adjoint, check_channels
 from pyconv.arrays import Array, check_array, read_layout
 from pyconv.errors import ShapeError
@@ -13,6 +19,10 @@ from pyconv.problem import conv_output
 from pyconv.running import run_pool_grad, run_unary, run_weight
 
 __all__ = ["of_bias", "of_input", "of_pooling", "of_weight", "read_input"]
+
+
+# Where a weight gradient's arrays are among the raw arguments: x, grad_output, result.
+_WEIGHT_TAKES = (1, 3, device_calls.RESULT)
 
 
 def of_input(*raw: Any) -> Any:
@@ -96,6 +106,8 @@ def of_weight(*raw: Any) -> Any:
     `raw` are the rank, prepare()'s positional arguments, layout, algorithm and out.
     """
     result = _core.weight_cached(*raw)
+    if result is None:
+        result = device_calls.cached("weight", raw, 1)
     if result is not None:
         return result
     *arguments, layout, algorithm, out = raw
@@ -106,6 +118,7 @@ def of_weight(*raw: Any) -> Any:
     result = run_weight(call, choice)
     if call.may_be_remembered(choice):
         _core.weight_remember(choice.plan, call.shape, call.order, *raw)
+    device_calls.remember("weight", raw, call, choice, _WEIGHT_TAKES)
     return result
 
 
