@@ -96,6 +96,28 @@ __device__ inline void winograd_output_line(const float (&m)[6], float (&y)[4]) 
 // ---- a tile: columns, then rows
 // ------------------------------------------------------
 
+// Named types: NVRTC 13.0 takes a generic lambda here for a function of the host.
+struct WinogradInputLine {
+    template <int POINTS>
+    __device__ void operator()(const float (&d)[POINTS], float (&v)[POINTS]) const {
+        winograd_input_line(d, v);
+    }
+};
+
+struct WinogradFilterLine {
+    template <int POINTS>
+    __device__ void operator()(const float (&g)[3], float (&u)[POINTS]) const {
+        winograd_filter_line(g, u);
+    }
+};
+
+struct WinogradOutputLine {
+    template <int POINTS, int OUTPUTS>
+    __device__ void operator()(const float (&m)[POINTS], float (&y)[OUTPUTS]) const {
+        winograd_output_line(m, y);
+    }
+};
+
 template <int FROM, int TO, class Line>
 __device__ inline void
 winograd_transform(const float (&from)[FROM][FROM], float (&to)[TO][TO], Line line) {
@@ -120,21 +142,19 @@ winograd_transform(const float (&from)[FROM][FROM], float (&to)[TO][TO], Line li
 template <int POINTS>
 __device__ inline void
 winograd_input(const float (&d)[POINTS][POINTS], float (&v)[POINTS][POINTS]) {
-    winograd_transform(d, v, [](const auto& a, auto& b) { winograd_input_line(a, b); });
+    winograd_transform(d, v, WinogradInputLine{});
 }
 
 template <int POINTS>
 __device__ inline void
 winograd_filter(const float (&g)[3][3], float (&u)[POINTS][POINTS]) {
-    winograd_transform(
-        g, u, [](const auto& a, auto& b) { winograd_filter_line(a, b); });
+    winograd_transform(g, u, WinogradFilterLine{});
 }
 
 template <int POINTS, int OUTPUTS>
 __device__ inline void
 winograd_output(const float (&m)[POINTS][POINTS], float (&y)[OUTPUTS][OUTPUTS]) {
-    winograd_transform(
-        m, y, [](const auto& a, auto& b) { winograd_output_line(a, b); });
+    winograd_transform(m, y, WinogradOutputLine{});
 }
 
 // ---- where things lie
