@@ -65,6 +65,12 @@ __device__ inline Index offset_of(const OutputCoordinates& y, const int64* pitch
            y.at[2] * static_cast<Index>(pitch[4]);
 }
 
+// Whether 0 <= position < extent, as one comparison.
+__device__ inline bool is_inside(Index position, Index extent) {
+    using Unsigned = decltype(sizeof(Index) == 8 ? 0ULL : 0U);
+    return static_cast<Unsigned>(position) < static_cast<Unsigned>(extent);
+}
+
 // Where a position of the padded axis lies in the input; -1 where it is zero padding or
 // lies outside the padded axis (a tile's halo may reach there).
 // Precondition: reflect has padding < extent, circular padding <= extent: one step is

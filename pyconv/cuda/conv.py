@@ -44,8 +44,14 @@ WARP = 32
 PASS_BYTES = 128
 SECTOR_BYTES = 32
 CONSTANT_BYTES = 64 * 1024
-# These kernels spend about as many instructions on indices as on multiply-adds.
+# These kernels spend about as many instructions on indices as on multiply-adds. naive
+# took twice as long as that on an H100, and so did coalesced where it is not: channels
+# last, its neighbouring threads read other filters.
 SLOWDOWN = 2.0
+NAIVE_SLOWDOWN = 3.8
+# What an output takes beside its products, finding its place above all, in operations:
+# measured where there are nine products an output.
+OUTPUT_FLOPS = 2900
 
 
 def multiply_adds(problem: ConvProblem) -> int:
@@ -132,12 +138,15 @@ def _coalesced_movement(problem: ConvProblem) -> Movement:
 
 def _naive_cost(problem: ConvProblem, ceilings: Ceilings) -> float:
     """Estimate microseconds."""
-    return roofline_us(_naive_movement(problem), ceilings, SLOWDOWN)
+    return roofline_us(_naive_movement(problem), ceilings, NAIVE_SLOWDOWN)
 
 
 def _coalesced_cost(problem: ConvProblem, ceilings: Ceilings) -> float:
     """Estimate microseconds."""
-    return roofline_us(_coalesced_movement(problem), ceilings, SLOWDOWN)
+    if channels_last(problem.y_pitch):
+        return _naive_cost(problem, ceilings)
+    alone = roofline_us(_coalesced_movement(problem), ceilings, SLOWDOWN)
+    return alone + 1e6 * outputs(problem) * OUTPUT_FLOPS / ceilings.flops
 
 
 NAIVE = Kernel(
@@ -256,7 +265,8 @@ def _cached_cost(problem: ConvProblem, ceilings: Ceilings) -> float:
     launches = 2 * len(_cached_launches(problem)) - 1
     movement = _cached_movement(problem)
     alone = roofline_us(movement, ceilings, SLOWDOWN)
-    return alone + launches * ceilings.launch_us
+    placing = 1e6 * outputs(problem) * OUTPUT_FLOPS / ceilings.flops
+    return alone + placing + launches * ceilings.launch_us
 
 
 CACHED_WEIGHTS = Kernel(

@@ -32,15 +32,22 @@ MAX_TAPS = 49
 MAX_ALONG = 16
 # A filter in registers: 49 taps of eight bytes are 98 of them.
 MAX_FILTER_BYTES = MAX_TAPS * 8
-# Sums of a thread.
+# Sums of a thread, and beside a filter of many taps.
 SUMS = 32
+SUMS_OF_LARGE = 16
+LARGE_TAPS = 25
+# Taps of filters whose rows are loaded ahead, and words of a row that leave four blocks
+# their registers: `Ahead` in depthwise.cuh.
+AHEAD_TAPS = 9
+AHEAD_WORDS = 24
+FLOAT_BYTES = 4
 # Threads side by side along channels: eight vectors are a line of 128 bytes.
 ALONG_CHANNELS = 8
 WARP = 32
 PASS_BYTES = 128
-# Part of the arithmetic peak that is reached, loads and their addresses beside it; a
-# placeholder until measured on a device.
-EFFICIENCY = 0.5
+# Parts of the arithmetic peak that are reached, loads and their addresses beside it,
+# along columns and along channels: what 7 x 7 filters took on an H100.
+EFFICIENCY = (0.12, 0.3)
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +93,8 @@ def _strip(problem: ConvProblem) -> Strip:
         piece = VECTOR_BYTES // itemsize_of(result_type(problem.dtype))
         return Strip(1, max(piece, 1) if along else 1, 1, 0)
     vector = _vector(problem)
-    left = SUMS // vector
+    sums = SUMS_OF_LARGE if prod(problem.kernel) > LARGE_TAPS else SUMS
+    left = max(sums // vector, 1)
     q = min(left, 4 if down else 8) if along else 1
     p = min(left // q, 4) if down else 1
     most = ALONG_CHANNELS if vector > 1 else WARP
@@ -133,6 +141,20 @@ def _shared_bytes(problem: ConvProblem, strip: Strip) -> int:
     return prod(problem.kernel) * pitch * sum_bytes(problem)
 
 
+def _blocks_together(problem: ConvProblem, strip: Strip) -> int:
+    """Give the blocks that are to share a multiprocessor: the most without spills."""
+    if sum_bytes(problem) != FLOAT_BYTES:
+        return 1
+    taps = prod(problem.kernel)
+    if not strip.channels:
+        is_dense = (
+            problem.kernel[1] > 1 and problem.stride[1:] == (1, 1) and strip.p > 1
+        )
+        return 5 if is_dense and (taps <= AHEAD_TAPS or taps > LARGE_TAPS) else 1
+    columns = (strip.q - 1) * problem.stride[2] + problem.kernel[2]
+    return 4 if taps <= AHEAD_TAPS and columns * strip.vector <= AHEAD_WORDS else 1
+
+
 def _launch(problem: ConvProblem) -> Launch:
     """One thread a strip; kernel extents and strides become constants."""
     strip = _strip(problem)
@@ -165,6 +187,7 @@ def _launch(problem: ConvProblem) -> Launch:
         blocks=prod(_blocks(problem, strip)),
         threads=THREADS,
         shared_bytes=_shared_bytes(problem, strip),
+        blocks_together=_blocks_together(problem, strip),
     )
 
 
@@ -200,7 +223,8 @@ def _movement(problem: ConvProblem) -> Movement:
 
 def _cost_us(problem: ConvProblem, ceilings: Ceilings) -> float:
     """Estimate microseconds."""
-    return roofline_us(_movement(problem), ceilings, 1 / EFFICIENCY)
+    efficiency = EFFICIENCY[bool(_strip(problem).channels)]
+    return roofline_us(_movement(problem), ceilings, 1 / efficiency)
 
 
 DEPTHWISE = Kernel(

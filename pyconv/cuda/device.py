@@ -22,10 +22,10 @@ __all__ = [
     "shared_bytes",
 ]
 
-# An H200's datasheet rates (fp32, shared memory, L2 as commonly measured, HBM3e) and a
-# launch through CuPy: what plans assume where no device can be asked.
+# An H200's datasheet rates (fp32, shared memory, L2 as commonly measured, HBM3e) and
+# what a launch in a queue takes: what plans assume where no device can be asked.
 NOMINAL = Ceilings(
-    flops=67e12, l1_bytes=33e12, l2_bytes=6e12, dram_bytes=4.3e12, launch_us=8.0
+    flops=67e12, l1_bytes=33e12, l2_bytes=6e12, dram_bytes=4.3e12, launch_us=4.0
 )
 LANES = 128  # fp32 multiply-adds a clock of one multiprocessor, and bytes of its L1
 # L2 gives each multiprocessor about 32 bytes a clock (5.5 ... 7 TB/s on H100 and H200).

@@ -29,11 +29,12 @@ __all__ = [
     "IMPLICIT_GEMM",
     "TILES",
     "GemmTile",
+    "blocks_together",
     "gemm_blocks",
     "gemm_shared_bytes",
     "operand_passes",
     "pixels",
-    "waves",
+    "slowdown",
 ]
 
 WARP = 32
@@ -47,22 +48,28 @@ MAX_SUM_BYTES = 256
 # Blocks of so many threads share a multiprocessor by two: 128 registers a thread, which
 # hold sums of four bytes; wider ones would be spilled.
 LARGE_BLOCK = 256
-# Part of the arithmetic peak the inner loop reaches; a placeholder between published
-# figures (0.6 ... 0.9) until measured on a device.
-EFFICIENCY = 0.7
-# Multiprocessors that want a block each, for choosing tiles: an H200's.
+# Multiprocessors that want a block each, for choosing tiles: an H100's and an H200's.
 MULTIPROCESSORS = 132
+# Warps of a multiprocessor that keep its arithmetic fed, and the part of that speed
+# which is left with hardly any: fitted to ten tiles on an H100, within a fifth.
+ENOUGH_WARPS = 12
+LEAST_SPEED = 0.45
 
 
 @dataclass(frozen=True, slots=True)
 class GemmTile:
-    """Tile constants of the implicit GEMM."""
+    """Tile constants of the implicit GEMM.
+
+    ``efficiency`` is the part of the arithmetic peak that was reached on an H100 where
+    blocks were many: forward, channels first, in float32.
+    """
 
     name: str
     block_m: int
     block_n: int
     thread_m: int
     thread_n: int
+    efficiency: float
 
     @property
     def threads(self) -> int:
@@ -71,11 +78,12 @@ class GemmTile:
 
 
 TILES = (
-    GemmTile("large", 128, 128, 8, 8),
-    GemmTile("tall", 128, 64, 8, 4),
-    GemmTile("medium", 64, 64, 4, 4),
-    GemmTile("narrow", 128, 16, 4, 4),
-    GemmTile("small", 32, 32, 4, 4),
+    GemmTile("large", 128, 128, 8, 8, 0.47),
+    GemmTile("wide", 64, 128, 8, 8, 0.45),
+    GemmTile("tall", 128, 64, 8, 4, 0.40),
+    GemmTile("medium", 64, 64, 8, 4, 0.40),
+    GemmTile("narrow", 128, 16, 4, 4, 0.29),
+    GemmTile("small", 32, 32, 4, 4, 0.29),
 )
 
 
@@ -104,6 +112,17 @@ def gemm_shared_bytes(problem: ConvProblem, tile: GemmTile) -> int:
     is_last = channels_last(problem.x_pitch)
     slow, fast = (rows, tile.block_n) if is_last else (tile.block_n, rows)
     return max(operands, slow * (fast + vector)) * size + INDEX_BYTES * tile.block_m
+
+
+def _shared_bytes(problem: ConvProblem, tile: GemmTile) -> int:
+    """Add where each row's window begins: four indices, channels last alone."""
+    windows = tile.block_m if channels_last(problem.x_pitch) else 0
+    return gemm_shared_bytes(problem, tile) + 4 * INDEX_BYTES * windows
+
+
+def blocks_together(problem: ConvProblem, tile: GemmTile) -> int:
+    """Give the blocks that are to share a multiprocessor."""
+    return 1 + (tile.threads == LARGE_BLOCK and sum_bytes(problem) == 4)
 
 
 def operand_passes(tile: GemmTile, size: int, fast: int) -> int:
@@ -166,25 +185,32 @@ def _padded(problem: ConvProblem, tile: GemmTile) -> Movement:
     )
 
 
-def waves(problem: ConvProblem, tile: GemmTile) -> float:
-    """Give the time of whole waves of blocks over that of the blocks alone."""
+def slowdown(blocks: int, tile: GemmTile) -> float:
+    """Give the time on the chip over that at the arithmetic's peak.
+
+    Whole waves of blocks take as long as their last one, and a multiprocessor with few
+    warps waits for what each of them needs.
+    """
+    waves = ceil_div(blocks, MULTIPROCESSORS)
+    warps = waves * tile.threads / WARP
+    speed = min(1.0, LEAST_SPEED + (1 - LEAST_SPEED) * warps / ENOUGH_WARPS)
+    return waves * MULTIPROCESSORS / blocks / (speed * tile.efficiency)
+
+
+def _tile_us(problem: ConvProblem, tile: GemmTile, ceilings: Ceilings) -> float:
+    """Estimate microseconds with a tile."""
     blocks = problem.groups * prod(gemm_blocks(problem, tile))
-    return ceil_div(blocks, MULTIPROCESSORS) * MULTIPROCESSORS / blocks
+    return roofline_us(_padded(problem, tile), ceilings, slowdown(blocks, tile))
 
 
 @lru_cache(maxsize=1024)
 def _tile(problem: ConvProblem) -> GemmTile | None:
     """Choose the tile with the least estimated time; None if no sums fit a thread."""
-
-    def estimate(tile: GemmTile) -> float:
-        alone = roofline_us(_padded(problem, tile), NOMINAL) - NOMINAL.launch_us
-        return alone * waves(problem, tile)
-
     size = sum_bytes(problem)
     fitting = [
         tile for tile in TILES if tile.thread_m * tile.thread_n * size <= MAX_SUM_BYTES
     ]
-    return min(fitting, key=estimate) if fitting else None
+    return min(fitting, key=lambda tile: _tile_us(problem, tile, NOMINAL), default=None)
 
 
 def _chosen(problem: ConvProblem) -> GemmTile:
@@ -227,8 +253,8 @@ def _launch(problem: ConvProblem) -> Launch:
         },
         blocks=problem.groups * prod(gemm_blocks(problem, tile)),
         threads=tile.threads,
-        shared_bytes=gemm_shared_bytes(problem, tile),
-        blocks_together=1 + (tile.threads == LARGE_BLOCK and sum_bytes(problem) == 4),
+        shared_bytes=_shared_bytes(problem, tile),
+        blocks_together=blocks_together(problem, tile),
     )
 
 
@@ -240,7 +266,7 @@ def _movement(problem: ConvProblem) -> Movement:
 
 def _cost_us(problem: ConvProblem, ceilings: Ceilings) -> float:
     """Estimate microseconds."""
-    return roofline_us(_padded(problem, _chosen(problem)), ceilings, 1 / EFFICIENCY)
+    return _tile_us(problem, _chosen(problem), ceilings)
 
 
 IMPLICIT_GEMM = Kernel(

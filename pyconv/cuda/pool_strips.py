@@ -29,6 +29,10 @@ MAX_TAPS = 16  # of a row
 MAX_OUTPUTS = 8
 # Elements taken for each row of a window, all unrolled.
 MAX_TAKEN = 128
+# Few enough for the registers of blocks that share a multiprocessor.
+FEW_TAKEN = 48
+FEW_TAPS = 3
+FLOAT_BYTES = 4
 # Orders of norms that need no powers, by their bits.
 NORM_ORDERS = {int(np.float64(order).view(np.int64)): order for order in (1, 2)}
 RULES = ("Maximum", "Mean", "", "MaximumAlone")
@@ -111,6 +115,20 @@ def _supports(problem: PoolProblem) -> str:
     return of_kind(problem)
 
 
+def _blocks_together(problem: PoolProblem, strip: _Strip) -> int:
+    """Give the blocks that are to share a multiprocessor, without spills.
+
+    On an H100 five took 107 us where the compiler's three took 129.
+    """
+    taken = strip.outputs * strip.lanes * problem.kernel[2]
+    if problem.return_indices or problem.itemsize != FLOAT_BYTES or taken > FEW_TAKEN:
+        return 1
+    most = FEW_TAPS if problem.kind == POOL_KINDS["max"] else FEW_TAPS - 1
+    if problem.kernel[2] > most:
+        return 1
+    return 3 if strip.lanes > 1 else 5
+
+
 def _launch(problem: PoolProblem) -> Launch:
     """One thread a strip."""
     strip = _strip(problem)
@@ -126,6 +144,7 @@ def _launch(problem: PoolProblem) -> Launch:
         blocks=ceil_div(_threads(problem), THREADS),
         threads=THREADS,
         shared_bytes=0,
+        blocks_together=_blocks_together(problem, strip),
     )
 
 

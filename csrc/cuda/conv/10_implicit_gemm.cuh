@@ -40,24 +40,38 @@ struct Step {
     }
 };
 
-// A row's pixel: where its image's group of channels lies in x, and its window begins.
-struct Pixel {
-    Index image;
+// A row's pixel: where its window begins, in x and on each axis. Padding of zeros is
+// never loaded, so there the beginning's offset, which may lie before x, is enough;
+// elsewhere it is the image's.
+struct alignas(4 * sizeof(Index)) Pixel {
+    Index base;
     Index start[3];
-    bool exists; // false: past the last row
 };
 
+// The depth at which the window of a row past the last one begins.
+template <PaddingMode MODE>
+__device__ inline Index missing_start(const ConvProblem& p) {
+    // Behind the end all of a window is padding of zeros.
+    return MODE == PAD_ZEROS ? static_cast<Index>(p.input[0])
+                             : Index(1) << (8 * sizeof(Index) - 2);
+}
+
+template <PaddingMode MODE>
 __device__ inline Pixel
 pixel_at(const ConvProblem& p, const gemm::Block& block, Index row, Index rows) {
     const OutputCoordinates at = gemm::pixel_of(p, row);
     Pixel pixel;
     const Index first = block.group * static_cast<Index>(p.c / p.groups);
-    pixel.image = at.n * static_cast<Index>(p.x_pitch[0]) +
-                  first * static_cast<Index>(p.x_pitch[1]);
-    for (int axis = 0; axis < 3; ++axis)
+    pixel.base = at.n * static_cast<Index>(p.x_pitch[0]) +
+                 first * static_cast<Index>(p.x_pitch[1]);
+    for (int axis = 0; axis < 3; ++axis) {
         pixel.start[axis] = at.at[axis] * static_cast<Index>(p.stride[axis]) -
                             static_cast<Index>(p.pad_before[axis]);
-    pixel.exists = row < rows;
+        if (MODE == PAD_ZEROS)
+            pixel.base += pixel.start[axis] * static_cast<Index>(p.x_pitch[axis + 2]);
+    }
+    if (row >= rows)
+        pixel.start[0] = missing_start<MODE>(p);
     return pixel;
 }
 
@@ -71,40 +85,75 @@ struct XLoader {
         Tile::THREADS % Tile::BLOCK_M == 0 || Tile::BLOCK_M % Tile::THREADS == 0,
         "a thread keeps its pixels");
     static_assert(Tile::THREADS % Tile::BLOCK_K == 0, "a thread keeps its channel");
-    // Loads of one pixel follow each other where rows vary fastest.
+    // Loads of one pixel follow each other where rows vary fastest; elsewhere a thread
+    // has as many pixels as loads, which wait in shared memory.
     static constexpr int PIXELS =
         CHANNELS_LAST
-            ? LOADS
+            ? 1
             : (Tile::BLOCK_M > Tile::THREADS ? Tile::BLOCK_M / Tile::THREADS : 1);
+    static constexpr int SHARED_PIXELS = CHANNELS_LAST ? Tile::BLOCK_M : 1;
 
-    Pixel pixel[PIXELS];
+    Pixel own[PIXELS];
     Sum held[LOADS];
 
-    __device__ XLoader(const ConvProblem& p, const gemm::Block& block, Index rows) {
+    // When all threads have been here, pixels are whole.
+    __device__ XLoader(
+        const ConvProblem& p,
+        const gemm::Block& block,
+        Index rows,
+        Pixel (&pixels)[SHARED_PIXELS]) {
+        if constexpr (CHANNELS_LAST) {
+            for (int row = static_cast<int>(threadIdx.x); row < Tile::BLOCK_M;
+                 row += Tile::THREADS)
+                pixels[row] = pixel_at<MODE>(p, block, block.row + row, rows);
+        } else {
 #pragma unroll
-        for (int i = 0; i < PIXELS; ++i)
-            pixel[i] = pixel_at(p, block, block.row + Place(i).row, rows);
+            for (int i = 0; i < PIXELS; ++i)
+                own[i] = pixel_at<MODE>(p, block, block.row + Place(i).row, rows);
+        }
     }
 
-    __device__ void
-    load(const ConvProblem& p, const X* __restrict__ x, const Step& step) {
-        const Index channels = static_cast<Index>(p.c / p.groups);
+    __device__ void load(
+        const ConvProblem& p,
+        const X* __restrict__ x,
+        const Step& step,
+        const Pixel (&pixels)[SHARED_PIXELS]) {
+        // What all threads add to their pixels' beginnings: the tap, and the channel.
+        const Index left = static_cast<Index>(p.c / p.groups) - step.channel;
+        Index tap[3];
+        Index from = step.channel * static_cast<Index>(p.x_pitch[1]);
+#pragma unroll
+        for (int axis = 0; axis < 3; ++axis) {
+            tap[axis] = step.tap[axis] * static_cast<Index>(p.dilation[axis]);
+            from += tap[axis] * static_cast<Index>(p.x_pitch[axis + 2]);
+        }
 #pragma unroll
         for (int i = 0; i < LOADS; ++i) {
-            const Pixel& mine = pixel[i % PIXELS];
-            Index offset = mine.image;
-            bool inside = mine.exists && step.channel + Place(i).k < channels;
+            const Pixel& mine =
+                CHANNELS_LAST ? pixels[Place(i).row % SHARED_PIXELS] : own[i % PIXELS];
+            const Index k = Place(i).k;
+            Index offset = mine.base + k * static_cast<Index>(p.x_pitch[1]);
+            bool inside = k < left;
+            if constexpr (MODE == PAD_ZEROS) {
+                offset += from;
 #pragma unroll
-            for (int axis = 0; axis < 3; ++axis) {
-                const Index at = input_index(
-                    mine.start[axis] +
-                        step.tap[axis] * static_cast<Index>(p.dilation[axis]),
-                    static_cast<Index>(p.input[axis]),
-                    MODE);
-                inside = inside && at >= 0;
-                offset += at * static_cast<Index>(p.x_pitch[axis + 2]);
+                for (int axis = 0; axis < 3; ++axis)
+                    inside &= is_inside( // no branch to wait at
+                        mine.start[axis] + tap[axis],
+                        static_cast<Index>(p.input[axis]));
+            } else {
+                inside = inside && mine.start[0] != missing_start<MODE>(p);
+                offset += step.channel * static_cast<Index>(p.x_pitch[1]);
+#pragma unroll
+                for (int axis = 0; axis < 3; ++axis) {
+                    const Index at = input_index(
+                        mine.start[axis] + tap[axis],
+                        static_cast<Index>(p.input[axis]),
+                        MODE);
+                    inside = inside && at >= 0;
+                    offset += at * static_cast<Index>(p.x_pitch[axis + 2]);
+                }
             }
-            offset += (step.channel + Place(i).k) * static_cast<Index>(p.x_pitch[1]);
             held[i] = inside ? term_of(x[offset]) : Sum{};
         }
     }
@@ -122,30 +171,37 @@ struct WeightLoader {
     static constexpr int LOADS =
         (Tile::BLOCK_N * Tile::BLOCK_K + Tile::THREADS - 1) / Tile::THREADS;
 
+    Index base; // of the first load's filter, this thread's channel
+    Index left; // filters from there on
     Sum held[LOADS];
-    bool is_bad = false; // met a weight that is not finite
+    Finite<Sum> finite;
 
-    __device__ void load(
-        const ConvProblem& p,
-        const gemm::Block& block,
-        const W* __restrict__ weight,
-        const Step& step) {
-        const Index channels = static_cast<Index>(p.c / p.groups);
+    __device__ WeightLoader(const ConvProblem& p, const gemm::Block& block) {
         const Index filters = static_cast<Index>(p.k / p.groups);
+        const Index filter = block.filter + Place(0).row;
+        base = (block.group * filters + filter) * static_cast<Index>(p.w_pitch[0]) +
+               Place(0).k * static_cast<Index>(p.w_pitch[1]);
+        left = filters - filter;
+    }
+
+    __device__ void
+    load(const ConvProblem& p, const W* __restrict__ weight, const Step& step) {
+        const Index channels = static_cast<Index>(p.c / p.groups);
+        Index from = step.channel * static_cast<Index>(p.w_pitch[1]);
+#pragma unroll
+        for (int axis = 0; axis < 3; ++axis)
+            from += step.tap[axis] * static_cast<Index>(p.w_pitch[axis + 2]);
+        const bool has_channel = step.channel + Place(0).k < channels;
 #pragma unroll
         for (int i = 0; i < LOADS; ++i) {
-            const Index c = step.channel + Place(i).k;
-            const Index filter = block.filter + Place(i).row;
+            static_assert(Tile::THREADS % Tile::BLOCK_K == 0, "a thread's channel");
+            constexpr int ROWS = Tile::THREADS / Tile::BLOCK_K; // between loads
             const bool inside =
-                Place(i).row < Tile::BLOCK_N && c < channels && filter < filters;
+                has_channel && Place(i).row < Tile::BLOCK_N && i * ROWS < left;
             const Index offset =
-                (block.group * filters + filter) * static_cast<Index>(p.w_pitch[0]) +
-                c * static_cast<Index>(p.w_pitch[1]) +
-                step.tap[0] * static_cast<Index>(p.w_pitch[2]) +
-                step.tap[1] * static_cast<Index>(p.w_pitch[3]) +
-                step.tap[2] * static_cast<Index>(p.w_pitch[4]);
+                base + from + i * ROWS * static_cast<Index>(p.w_pitch[0]);
             held[i] = inside ? term_of(weight[offset]) : Sum{};
-            is_bad = is_bad || !is_finite(held[i]);
+            finite.see(held[i]);
         }
     }
 
@@ -182,27 +238,32 @@ run(const ConvProblem& p,
     Sum sum[Tile::THREAD_M][Tile::THREAD_N]{};
 
     // compute: a step's product while the next one is loaded
-    XLoader<X, Tile, MODE, CHANNELS_LAST> from_x(p, block, rows);
-    WeightLoader<W, Sum, Tile> from_weight;
+    using FromX = XLoader<X, Tile, MODE, CHANNELS_LAST>;
+    __shared__ Pixel pixels[FromX::SHARED_PIXELS];
+    FromX from_x(p, block, rows, pixels);
+    if (CHANNELS_LAST)
+        __syncthreads();
+    WeightLoader<W, Sum, Tile> from_weight(p, block);
     const Index channels = static_cast<Index>(p.c / p.groups);
     Step step{0, {0, 0, 0}};
-    from_x.load(p, x, step);
-    from_weight.load(p, block, weight, step);
+    from_x.load(p, x, step, pixels);
+    from_weight.load(p, weight, step);
     for (int buffer = 0; step.channel < channels; buffer ^= 1) {
         from_x.store(shared.operands.m[buffer], Operands::M_PITCH);
         from_weight.store(shared.operands.n[buffer], Operands::N_PITCH);
         __syncthreads(); // whole; and the other buffer has been read by everyone
         step.advance(p, Tile::BLOCK_K);
         if (step.channel < channels) {
-            from_x.load(p, x, step);
-            from_weight.load(p, block, weight, step);
+            from_x.load(p, x, step, pixels);
+            from_weight.load(p, weight, step);
         }
         accumulate<Sum, Tile>(
             shared.operands.m[buffer], shared.operands.n[buffer], mine.m, mine.n, sum);
     }
 
     // store
-    const bool again = __syncthreads_or(from_weight.is_bad) && MODE == PAD_ZEROS;
+    const bool again =
+        __syncthreads_or(from_weight.finite.met_another()) && MODE == PAD_ZEROS;
     gemm::store<Tile, ACTIVATION>(
         p, block, rows, mine, shared, sum, x, weight, bias, residual, y, again);
 }

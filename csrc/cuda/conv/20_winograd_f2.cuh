@@ -137,7 +137,7 @@ run(const ConvProblem& p,
         from += ALL_POINTS * WINOGRAD_STEP * Tile::BLOCK_N;
         __syncthreads(); // the operands are whole
         load((step + 1) * WINOGRAD_STEP + my_channel, d);
-        accumulate<float, Tile>(
+        accumulate<float, Tile, 1>(
             shared.operands.v[point],
             shared.operands.u[point],
             thread_m,

@@ -25,6 +25,15 @@
 
 namespace pyconv::conv_depthwise {
 
+// Registers for what is loaded ahead, and the taps of a filter that leaves none: along
+// the channels, where loads are vectors and the filter waits in shared memory, and
+// along the columns, where the filter has registers.
+template <bool IS_ALONG_CHANNELS>
+struct Ahead {
+    static constexpr int WORDS = IS_ALONG_CHANNELS ? 32 : 16;
+    static constexpr int MOST_TAPS = IS_ALONG_CHANNELS ? 9 : 25;
+};
+
 // Strides that the strip's outputs share elements by: 1 where it has one output.
 template <int R_, int S_, int STRIDE_H_, int STRIDE_W_>
 struct Filter {
@@ -168,7 +177,70 @@ __device__ inline bool load_weight(
     return are_finite;
 }
 
-// All products of a strip: row after row of its window, column after column.
+// The elements of a strip's window, a row of them at a time.
+template <class Filter, class Strip, PaddingMode MODE, class X>
+struct Window {
+    using Sum = typename Element<X>::Sum;
+    static constexpr int ROWS = (Strip::P - 1) * Filter::STRIDE_H + Filter::R;
+    static constexpr int COLUMNS = (Strip::Q - 1) * Filter::STRIDE_W + Filter::S;
+
+    const X* plane;
+    bool aligned;
+    int rows; // that the strip's outputs need
+    Index top;
+    Index offset[COLUMNS]; // in a row of x, where `exists`
+    bool exists[COLUMNS];
+
+    __device__ Window(const ConvProblem& p, const Place& place, const X* from)
+        : plane(from), aligned(is_aligned(from) && Strip::VECTOR * sizeof(X) == 16),
+          rows((place.rows - 1) * Filter::STRIDE_H + Filter::R),
+          top(place.at.at[1] * static_cast<Index>(p.stride[1]) -
+              static_cast<Index>(p.pad_before[1])) {
+        const int columns = (place.columns - 1) * Filter::STRIDE_W + Filter::S;
+        const Index left = place.at.at[2] * static_cast<Index>(p.stride[2]) -
+                           static_cast<Index>(p.pad_before[2]);
+#pragma unroll
+        for (int j = 0; j < COLUMNS; ++j) {
+            const Index position = left + j * static_cast<Index>(p.dilation[2]);
+            const Index width = static_cast<Index>(p.input[2]);
+            const Index column =
+                MODE == PAD_ZEROS ? position : input_index(position, width, MODE);
+            exists[j] = j < columns && is_inside(column, width);
+            offset[j] = column * static_cast<Index>(p.x_pitch[4]);
+        }
+    }
+
+    // Where a row lies in x; -1 if it has nothing for the strip.
+    __device__ Index row_of(const ConvProblem& p, int i) const {
+        if (i >= rows)
+            return -1;
+        return input_index(
+            top + i * static_cast<Index>(p.dilation[1]),
+            static_cast<Index>(p.input[1]),
+            MODE);
+    }
+
+    // Zeros where nothing is. Without a branch between them, all of a row's loads, and
+    // of several rows', are on their way at once.
+    __device__ void
+    load(const ConvProblem& p, Index row, Sum (&value)[COLUMNS][Strip::VECTOR]) const {
+        const bool has_row = row >= 0;
+        const X* line = plane + row * static_cast<Index>(p.x_pitch[3]);
+        if (aligned) {
+#pragma unroll
+            for (int j = 0; j < COLUMNS; ++j)
+                load_terms<X>(line + offset[j], has_row && exists[j], true, value[j]);
+        } else {
+#pragma unroll
+            for (int j = 0; j < COLUMNS; ++j)
+                load_terms<X>(line + offset[j], has_row && exists[j], false, value[j]);
+        }
+    }
+};
+
+// All products of a strip: row after row of its window, column after column. AHEAD rows
+// are loaded before the first is used, for what is on its way at once decides how fast
+// memory gives; beside a large filter one row is, and none that is not there.
 template <
     class Filter,
     class Strip,
@@ -182,41 +254,36 @@ __device__ inline void accumulate(
     const X* __restrict__ plane,
     const Weights& weights,
     Sum (&sum)[Strip::P][Strip::Q][Strip::VECTOR]) {
-    constexpr int ROWS = (Strip::P - 1) * Filter::STRIDE_H + Filter::R;
-    constexpr int COLUMNS = (Strip::Q - 1) * Filter::STRIDE_W + Filter::S;
-    // Weights in registers have constant places only.
-    constexpr int UNROLL = Strip::IS_ALONG_CHANNELS ? 1 : ROWS;
+    using Elements = Window<Filter, Strip, MODE, X>;
+    constexpr int ROWS = Elements::ROWS;
+    constexpr int COLUMNS = Elements::COLUMNS;
+    constexpr int WORDS = COLUMNS * Strip::VECTOR * sizeof(Sum) / 4;
+    using Most = Ahead<Strip::IS_ALONG_CHANNELS>;
+    constexpr int FIT = WORDS > Most::WORDS ? 1 : Most::WORDS / WORDS;
+    constexpr bool IS_LARGE = Filter::TAPS > Most::MOST_TAPS;
+    constexpr int AHEAD = IS_LARGE ? 1 : (FIT < ROWS ? FIT : ROWS);
+    // A large filter in shared memory, all at once, would fill the registers.
+    constexpr int UNROLL = IS_LARGE && Strip::IS_ALONG_CHANNELS ? 1 : ROWS;
     const int lane =
         static_cast<int>(threadIdx.x) % (Strip::CHANNELS + !Strip::CHANNELS);
-    const bool aligned = is_aligned(plane) && Strip::VECTOR * sizeof(X) == 16;
-    const int rows = (place.rows - 1) * Filter::STRIDE_H + Filter::R;
-    const int columns = (place.columns - 1) * Filter::STRIDE_W + Filter::S;
-    const Index top = place.at.at[1] * static_cast<Index>(p.stride[1]) -
-                      static_cast<Index>(p.pad_before[1]);
-    const Index left = place.at.at[2] * static_cast<Index>(p.stride[2]) -
-                       static_cast<Index>(p.pad_before[2]);
-    Index column[COLUMNS];
+    const Elements window(p, place, plane);
+    Sum value[AHEAD][COLUMNS][Strip::VECTOR];
+    if constexpr (!IS_LARGE) {
 #pragma unroll
-    for (int j = 0; j < COLUMNS; ++j)
-        column[j] = j < columns ? input_index(
-                                      left + j * static_cast<Index>(p.dilation[2]),
-                                      static_cast<Index>(p.input[2]),
-                                      MODE)
-                                : -1;
+        for (int i = 0; i < AHEAD; ++i)
+            window.load(p, window.row_of(p, i), value[i]);
+    }
 #pragma unroll(UNROLL)
     for (int i = 0; i < ROWS; ++i) {
-        const Index row = input_index(
-            top + i * static_cast<Index>(p.dilation[1]),
-            static_cast<Index>(p.input[1]),
-            MODE);
-        if (i >= rows || row < 0)
-            continue;
-        const X* line = plane + row * static_cast<Index>(p.x_pitch[3]);
+        if constexpr (IS_LARGE) {
+            const Index here = window.row_of(p, i);
+            if (here < 0)
+                continue;
+            window.load(p, here, value[0]);
+        }
+        const auto& row = value[i % AHEAD];
 #pragma unroll
         for (int j = 0; j < COLUMNS; ++j) {
-            Sum value[Strip::VECTOR];
-            const X* from = line + column[j] * static_cast<Index>(p.x_pitch[4]);
-            load_terms<X>(from, column[j] >= 0, aligned, value);
 #pragma unroll
             for (int r0 = 0; r0 < Strip::P; ++r0) {
                 const int r = i - r0 * Filter::STRIDE_H;
@@ -231,11 +298,13 @@ __device__ inline void accumulate(
                     for (int e = 0; e < Strip::VECTOR; ++e)
                         add_product(
                             sum[r0][s0][e],
-                            value[e],
+                            row[j][e],
                             weights.at(r * Filter::S + s, lane, e));
                 }
             }
         }
+        if (!IS_LARGE && i + AHEAD < ROWS)
+            window.load(p, window.row_of(p, i + AHEAD), value[i % AHEAD]);
     }
 }
 

@@ -51,7 +51,7 @@ __device__ inline Extents extents_of(const ConvProblem& p) {
     const Index tiles = static_cast<Index>(p.groups) *
                         ceil_div(found.filters, Index(Tile::BLOCK_M)) *
                         ceil_div(found.columns, Index(Tile::BLOCK_N));
-    const Index wanted = ceil_div(Index(ENOUGH_BLOCKS), tiles);
+    const Index wanted = tiles < ENOUGH_BLOCKS ? ENOUGH_BLOCKS / tiles : 1;
     const Index most = ceil_div(found.pixels, Index(LEAST_PIXELS));
     const Index part = ceil_div(found.pixels, wanted < most ? wanted : most);
     found.part = ceil_div(part, Index(Tile::BLOCK_K)) * Tile::BLOCK_K;
@@ -79,14 +79,35 @@ column_of(const ConvProblem& p, const Extents& extents, Index column) {
     return found;
 }
 
-// Where a pixel's gradients lie, its image of x, and its window's start.
-struct Pixel {
-    Index grad;
-    Index image;
-    Index start[3];
-    bool exists;
+// The same as a load needs it: the tap's way on each axis, and the channel's in x.
+// Padding of zeros is never loaded, so there the tap's way in x is in it as well.
+struct alignas(4 * sizeof(Index)) Way {
+    Index offset;
+    Index along[3];
 };
 
+template <PaddingMode MODE>
+__device__ inline Way way_of(const ConvProblem& p, const Column& column) {
+    Way found;
+    found.offset = column.channel * static_cast<Index>(p.x_pitch[1]);
+    for (int axis = 0; axis < 3; ++axis) {
+        found.along[axis] = column.tap[axis] * static_cast<Index>(p.dilation[axis]);
+        if (MODE == PAD_ZEROS)
+            found.offset += found.along[axis] * static_cast<Index>(p.x_pitch[axis + 2]);
+    }
+    return found;
+}
+
+// Where a pixel's window begins on each axis and in x (its image does, where padding is
+// loaded), and its gradients lie.
+struct alignas(2 * sizeof(Index)) Pixel {
+    Index base;
+    Index start[3];
+    Index grad;
+    Index exists;
+};
+
+template <PaddingMode MODE>
 __device__ inline Pixel pixel_at(const ConvProblem& p, Index pixel, Index end) {
     const OutputCoordinates at = output_coordinates<false>(pixel, 1, p.output);
     Pixel found;
@@ -94,10 +115,13 @@ __device__ inline Pixel pixel_at(const ConvProblem& p, Index pixel, Index end) {
                  at.at[0] * static_cast<Index>(p.y_pitch[2]) +
                  at.at[1] * static_cast<Index>(p.y_pitch[3]) +
                  at.at[2] * static_cast<Index>(p.y_pitch[4]);
-    found.image = at.n * static_cast<Index>(p.x_pitch[0]);
-    for (int axis = 0; axis < 3; ++axis)
+    found.base = at.n * static_cast<Index>(p.x_pitch[0]);
+    for (int axis = 0; axis < 3; ++axis) {
         found.start[axis] = at.at[axis] * static_cast<Index>(p.stride[axis]) -
                             static_cast<Index>(p.pad_before[axis]);
+        if (MODE == PAD_ZEROS)
+            found.base += found.start[axis] * static_cast<Index>(p.x_pitch[axis + 2]);
+    }
     found.exists = pixel < end;
     return found;
 }
@@ -105,17 +129,20 @@ __device__ inline Pixel pixel_at(const ConvProblem& p, Index pixel, Index end) {
 // The offset in x of what a pixel meets at a column's tap; false where that is padding.
 template <PaddingMode MODE>
 __device__ inline bool
-find_x(const ConvProblem& p, const Pixel& pixel, const Column& column, Index& offset) {
-    bool inside = pixel.exists;
-    offset = pixel.image + column.channel * static_cast<Index>(p.x_pitch[1]);
+find_x(const ConvProblem& p, const Pixel& pixel, const Way& way, Index& offset) {
+    bool inside = pixel.exists != 0;
+    offset = pixel.base + way.offset;
 #pragma unroll
     for (int axis = 0; axis < 3; ++axis) {
-        const Index at = input_index(
-            pixel.start[axis] + column.tap[axis] * static_cast<Index>(p.dilation[axis]),
-            static_cast<Index>(p.input[axis]),
-            MODE);
-        inside = inside && at >= 0;
-        offset += at * static_cast<Index>(p.x_pitch[axis + 2]);
+        const Index position = pixel.start[axis] + way.along[axis];
+        const Index extent = static_cast<Index>(p.input[axis]);
+        if constexpr (MODE == PAD_ZEROS) {
+            inside &= is_inside(position, extent); // no branch to wait at
+        } else {
+            const Index at = input_index(position, extent, MODE);
+            inside = inside && at >= 0;
+            offset += at * static_cast<Index>(p.x_pitch[axis + 2]);
+        }
     }
     return inside;
 }
@@ -150,7 +177,7 @@ struct Shared {
         GemmOperands<Sum, Tile> operands; // m: gradients, n: elements of x
         GemmStaging<Sum, Tile, true> staging;
     };
-    Column column[Tile::BLOCK_N];
+    Way way[Tile::BLOCK_N];
     Pixel pixel[2][Tile::BLOCK_K];
 };
 
@@ -166,7 +193,7 @@ struct Loader {
 
     Sum grad[M_LOADS];
     Sum x[N_LOADS];
-    bool is_bad = false; // met a gradient that is not finite
+    Finite<Sum> finite; // of the gradients
 
     __device__ void load(
         const ConvProblem& p,
@@ -182,17 +209,17 @@ struct Loader {
             const Index filter = block.filter + M(i).row;
             const Index offset = pixel.grad + (block.group * extents.filters + filter) *
                                                   static_cast<Index>(p.y_pitch[1]);
-            const bool inside = pixel.exists && filter < extents.filters;
+            const bool inside = (pixel.exists != 0) & (filter < extents.filters);
             grad[i] = inside ? term_of(from_grad[offset]) : Sum{};
-            is_bad = is_bad || !is_finite(grad[i]);
+            finite.see(grad[i]);
         }
 #pragma unroll
         for (int i = 0; i < N_LOADS; ++i) {
             Index offset;
             const bool inside =
                 find_x<MODE>(
-                    p, shared.pixel[buffer][N(i).k], shared.column[N(i).row], offset) &&
-                block.column + N(i).row < extents.columns;
+                    p, shared.pixel[buffer][N(i).k], shared.way[N(i).row], offset) &
+                (block.column + N(i).row < extents.columns);
             x[i] = inside ? term_of(from_x[offset]) : Sum{};
         }
     }
@@ -212,7 +239,7 @@ struct Loader {
 template <PaddingMode MODE, class T>
 __device__ typename Element<T>::Sum
 dot(const ConvProblem& p,
-    const Column& column,
+    const Way& way,
     Index filter,
     Index first,
     Index end,
@@ -220,9 +247,9 @@ dot(const ConvProblem& p,
     const T* __restrict__ grad) {
     typename Element<T>::Sum sum{};
     for (Index at = first; at < end; ++at) {
-        const Pixel pixel = pixel_at(p, at, end);
+        const Pixel pixel = pixel_at<MODE>(p, at, end);
         Index offset;
-        if (find_x<MODE>(p, pixel, column, offset))
+        if (find_x<MODE>(p, pixel, way, offset))
             add_product(
                 sum,
                 term_of(grad[pixel.grad + filter * static_cast<Index>(p.y_pitch[1])]),
@@ -253,11 +280,11 @@ __device__ void sum_parts(
     x += block.group * extents.channels * static_cast<Index>(p.x_pitch[1]);
     Sum sum[Tile::THREAD_M][Tile::THREAD_N]{};
     for (int column = thread; column < Tile::BLOCK_N; column += Tile::THREADS)
-        shared.column[column] =
-            column_of<CHANNELS_LAST>(p, extents, block.column + column);
+        shared.way[column] = way_of<MODE>(
+            p, column_of<CHANNELS_LAST>(p, extents, block.column + column));
     const auto find_pixels = [&](Index at, int buffer) {
         if (thread < Tile::BLOCK_K)
-            shared.pixel[buffer][thread] = pixel_at(p, at + thread, end);
+            shared.pixel[buffer][thread] = pixel_at<MODE>(p, at + thread, end);
     };
     find_pixels(first, 0);
     __syncthreads(); // columns and the first pixels are whole
@@ -273,7 +300,7 @@ __device__ void sum_parts(
         __syncthreads(); // whole; and the other buffer has been read by everyone
         if (next < end)
             loader.load(p, extents, block, shared, 1 - buffer, x, grad);
-        accumulate<Sum, Tile>(
+        accumulate<Sum, Tile, Tile::BLOCK_K>(
             shared.operands.m[buffer],
             shared.operands.n[buffer],
             thread_m,
@@ -283,7 +310,8 @@ __device__ void sum_parts(
     }
 
     // store: the part's sums, columns side by side
-    const bool again = __syncthreads_or(loader.is_bad) && MODE == PAD_ZEROS;
+    const bool again =
+        __syncthreads_or(loader.finite.met_another()) && MODE == PAD_ZEROS;
     Sum* to = static_cast<Sum*>(workspace) +
               (block.part * static_cast<Index>(p.k) + block.group * extents.filters) *
                   extents.columns;
@@ -301,7 +329,7 @@ __device__ void sum_parts(
                 if (again)
                     total = dot<MODE>(
                         p,
-                        shared.column[column],
+                        shared.way[column],
                         block.group * extents.filters + filter,
                         first,
                         end,

@@ -74,6 +74,23 @@ struct GemmLoad {
     }
 };
 
+// Whether any of many values is not finite, at one multiply-add each.
+template <class Sum>
+struct Finite {
+    bool is_bad = false;
+
+    __device__ void see(Sum value) { is_bad = is_bad || !is_finite(value); }
+    __device__ bool met_another() const { return is_bad; }
+};
+
+template <>
+struct Finite<float> {
+    float zero = 0; // zero times what is not finite is NaN, and stays so
+
+    __device__ void see(float value) { add_product(zero, value, 0.0F); }
+    __device__ bool met_another() const { return zero != 0.0F; }
+};
+
 // The place in a tile of a thread's row or column number i: whole vectors, a stride of
 // all threads' vectors apart, so that a warp's vectors are neighbours.
 template <class Sum, int ALONG>
@@ -82,8 +99,16 @@ __device__ inline int place_of(int thread, int i) {
     return (i / VECTOR * ALONG + thread) * VECTOR + i % VECTOR;
 }
 
-// BLOCK_K products deep, one chain for each sum.
-template <class Sum, class Tile>
+// BLOCK_K products deep, one chain for each sum. UNROLL: 64 sums and the operands of
+// two products are more than the 128 registers that let two blocks of 256 threads share
+// a multiprocessor, unless little else is held.
+template <
+    class Sum,
+    class Tile,
+    int UNROLL = Tile::THREAD_M * Tile::THREAD_N * sizeof(Sum) >= 256 &&
+                         Tile::THREADS >= 256
+                     ? 1
+                     : Tile::BLOCK_K>
 __device__ inline void accumulate(
     const Sum* m,
     const Sum* n,
@@ -92,11 +117,6 @@ __device__ inline void accumulate(
     Sum (&sum)[Tile::THREAD_M][Tile::THREAD_N]) {
     using Memory = GemmOperands<Sum, Tile>;
     constexpr int VECTOR = Memory::VECTOR;
-    // 64 sums and the operands of two products are more than the 128 registers that let
-    // two blocks share a multiprocessor: the other block's warps hide what is waited
-    // for.
-    constexpr int UNROLL =
-        Tile::THREAD_M * Tile::THREAD_N * sizeof(Sum) >= 256 ? 1 : Tile::BLOCK_K;
 #pragma unroll(UNROLL)
     for (int k = 0; k < Tile::BLOCK_K; ++k) {
         Sum a[Tile::THREAD_M];
