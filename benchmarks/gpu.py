@@ -18,14 +18,17 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import platform
 import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from importlib import metadata
 from itertools import product
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +37,7 @@ import numpy as np
 from benchmarks.gpu_ceilings import ceilings, conformance, launch
 from benchmarks.gpu_contenders import (
     ROOT,
+    SAMPLES,
     Queue,
     conv_arrays,
     conv_problem,
@@ -79,73 +83,32 @@ TOLERANCE = 1e-5  # a relative error of float32 sums
 
 
 def correctness(_: Queue) -> dict[str, Any]:
-    """Run every kernel on the awkward shapes of the tests, against float64."""
-    cuda = cuda_backend()
-    from tests.emulation import cases, columns_cases, elements, gradient_cases
+    """Run every kernel on the awkward shapes of the tests, against float64.
+
+    The oracle takes most of the time: processes share the cases.
+    """
+    workers = min(12, os.cpu_count() or 1)
+    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+        parts = list(pool.map(_check_every, range(workers), [workers] * workers))
+    return {
+        "runs": sum(runs for runs, _ in parts),
+        "failures": [failure for _, failures in parts for failure in failures],
+    }
+
+
+def _check_every(first: int, step: int) -> tuple[int, list[str]]:
+    """Run each `step`th case from the first on; how many, and what failed."""
+    from tests.emulation.on_device import every_run
 
     failures: list[str] = []
-    for kernel, conv_case in cases.CONV_PAIRS:
-        arrays = cases.conv_arrays(conv_case)
-        there = [elements.device_copy(a) for a in arrays]
-        cuda.run(cases.conv_plan(kernel, conv_case), *there)
-        got = (*arrays[:-1], cuda.to_host(there[-1]))
-        check = partial(cases.check_conv, conv_case, got, kernel.rounding)
-        failures += _failure(kernel, conv_case, check)
-    for kernel, case in cases.POOL_PAIRS:
-        x, *outputs = cases.pool_arrays(case)
-        there = [elements.device_copy(a) for a in (x, *outputs)]
-        places = there[2] if case.kind == 0 else None
-        plan = cases.pool_plan(kernel, case)
-        cuda.run(plan, there[0], there[1], places)
-        y, indices = (cuda.to_host(a) for a in there[1:])
-        check = partial(cases.check_pool, case, x, y, indices)
-        failures += _failure(kernel, case, check)
-    for kernel, conv_case in gradient_cases.WEIGHT_PAIRS:
-        given = gradient_cases.weight_arrays(conv_case)
-        there = [elements.device_copy(a) for a in given]
-        cuda.run(gradient_cases.weight_plan(kernel, conv_case), *there)
-        weight = cuda.to_host(there[-1])
-        check = partial(gradient_cases.check_weight, conv_case, *given[:2], weight)
-        failures += _failure(kernel, conv_case, check)
-    for kernel, conv_case in gradient_cases.BIAS_PAIRS:
-        grad, bias = gradient_cases.bias_arrays(conv_case)
-        there = [elements.device_copy(a) for a in (grad, bias)]
-        cuda.run(gradient_cases.bias_plan(kernel, conv_case), *there)
-        check = partial(gradient_cases.check_bias, grad, cuda.to_host(there[1]))
-        failures += _failure(kernel, conv_case, check)
-    for kernel, case in gradient_cases.POOL_GRAD_PAIRS:
-        pooled = gradient_cases.pool_grad_arrays(case)
-        there = [elements.device_copy(a) for a in pooled]
-        there[1] = there[1] if case.kind == 0 else None
-        cuda.run(gradient_cases.pool_grad_plan(kernel, case), *there)
-        handed = (*pooled[:-1], cuda.to_host(there[-1]))
-        check = partial(gradient_cases.check_pool_grad, case, handed)
-        failures += _failure(kernel, case, check)
-    for kernel, conv_case in columns_cases.COLUMNS_PAIRS:
-        source, target = columns_cases.columns_arrays(kernel, conv_case)
-        there = [elements.device_copy(a) for a in (source, target)]
-        cuda.run(columns_cases.columns_plan(kernel, conv_case), *there)
-        moved = cuda.to_host(there[1])
-        check = partial(columns_cases.check_columns, kernel, conv_case, source, moved)
-        failures += _failure(kernel, conv_case, check)
-    runs = (
-        len(cases.CONV_PAIRS)
-        + len(cases.POOL_PAIRS)
-        + len(gradient_cases.WEIGHT_PAIRS)
-        + len(gradient_cases.BIAS_PAIRS)
-        + len(gradient_cases.POOL_GRAD_PAIRS)
-        + len(columns_cases.COLUMNS_PAIRS)
-    )
-    return {"runs": runs, "failures": failures}
-
-
-def _failure(kernel: Any, case: Any, check: Callable[[], None]) -> list[str]:
-    """Give a failed check as a line, a passed one as none."""
-    try:
-        check()
-    except AssertionError as error:
-        return [f"{kernel.name} {case.name}: {str(error).strip()[:200]}"]
-    return []
+    mine = list(every_run())[first::step]
+    for operation, kernel, case, check in mine:
+        try:
+            check(kernel, case)
+        except Exception as error:  # noqa: BLE001 - a kernel that fails is a finding
+            told = f"{type(error).__name__}: {str(error).strip()[:200]}"
+            failures.append(f"{operation} {kernel.name} {case.name}: {told}")
+    return len(mine), failures
 
 
 def conv(queue: Queue) -> dict[str, Any]:
@@ -158,7 +121,7 @@ def conv(queue: Queue) -> dict[str, Any]:
             "compulsory_bytes": layer.compulsory_bytes(),
             "times": {},
         }
-        for dtype, memory, bias in product(types, ("first", "last"), (False, True)):
+        for dtype, memory, bias in _settings(types):
             row["times"].update(_conv_times(queue, layer, memory, dtype, bias=bias))
         for time in row["times"].values():
             if "median_us" in time:
@@ -166,6 +129,12 @@ def conv(queue: Queue) -> dict[str, Any]:
         table[layer.id] = row
         show(layer.id, row["times"])
     return table
+
+
+def _settings(types: tuple[str, ...]) -> Iterator[tuple[str, str, bool]]:
+    """Combine types, orders and bias: a bias with float32 alone."""
+    yield from product(types, ("first", "last"), (False,))
+    yield from product(("float32",), ("first", "last"), (True,))
 
 
 def _conv_times(
@@ -283,7 +252,7 @@ def show(title: str, times: dict[str, Any]) -> None:
             print(f"    {name:36} {time['median_us']:10.1f} us")
 
 
-def describe() -> dict[str, Any]:
+def describe(commit: str = "") -> dict[str, Any]:
     """The machine, its driver, the versions and the commit, as JSON values."""
     query = "name,driver_version,clocks.sm,clocks.mem,power.limit,memory.total"
     return {
@@ -291,7 +260,7 @@ def describe() -> dict[str, Any]:
         "system": f"{platform.system()} {platform.release()} {platform.machine()}",
         "python": platform.python_version(),
         "versions": dict(_versions()),
-        "commit": _line("git", "rev-parse", "HEAD"),
+        "commit": commit or _line("git", "rev-parse", "HEAD"),
     }
 
 
@@ -323,13 +292,15 @@ def main(arguments: list[str] | None = None) -> int:
         default=Path("gpu-results"),
         help="folder for one JSON file a section (default: gpu-results)",
     )
+    parser.add_argument("--samples", type=int, default=SAMPLES, help="of each time")
+    parser.add_argument("--commit", default="", help="where the files are no checkout")
     chosen = parser.parse_args(arguments)
     reason = cuda_backend().availability()
     if reason:
         print(f"There is no GPU to measure: {reason}.")
         return 1
     chosen.out.mkdir(parents=True, exist_ok=True)
-    machine, queue, wrong = describe(), Queue(), False
+    machine, queue, wrong = describe(chosen.commit), Queue(chosen.samples), False
     print(json.dumps(machine, indent=1))
     for name in chosen.sections:
         print(f"== {name}", flush=True)

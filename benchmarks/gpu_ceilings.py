@@ -18,6 +18,7 @@ import numpy as np
 
 from benchmarks.gpu_contenders import (
     Queue,
+    captured,
     conv_arrays,
     cuda_backend,
     ours,
@@ -125,24 +126,26 @@ def launch(queue: Queue) -> dict[str, Any]:
             runs[f"pyconv_{name}"] = ours(cuda, layer, name, made)
         except ValueError:  # refuses the layer
             continue
-    runs["graph"] = _captured(queue, runs["pyconv_implicit_gemm"])
+    runs["graph"] = captured(queue, runs["pyconv_implicit_gemm"], 0)
+    runs.update(_public(made[0]))
     if torch is not None:
         made = conv_arrays(queue, layer, "first", bias=False, sets=1)
         runs["torch"] = torch_conv(torch, layer, made, tf32=False)
     return queue.turns(runs, hold=False)
 
 
-def _captured(queue: Queue, run: Callable[[int], object]) -> Callable[[int], object]:
-    """Capture a call in a graph; each call of the result replays it."""
-    cupy = queue.cupy
-    stream = cupy.cuda.Stream(non_blocking=True)
-    with stream:
-        run(0)  # compiled, loaded, memory in the pool
-        stream.synchronize()
-        stream.begin_capture()
-        run(0)
-        graph = stream.end_capture()
-    return lambda _: graph.launch()
+def _public(arrays: dict[str, Any]) -> dict[str, Callable[[int], object]]:
+    """Call the public functions, which read their arguments first."""
+    import pyconv as pc
+
+    x, weight, y = (arrays[name] for name in ("x", "weight", "y"))
+    shape = x.shape
+    return {
+        "api_conv2d": lambda _: pc.conv2d(x, weight, out=y),
+        "api_conv2d_input": lambda _: pc.grad.conv2d_input(shape, weight, y),
+        "api_conv2d_weight": lambda _: pc.grad.conv2d_weight(x, weight.shape, y),
+        "api_max_pool2d": lambda _: pc.max_pool2d(x, 2),
+    }
 
 
 def conformance(_: Queue) -> dict[str, Any]:

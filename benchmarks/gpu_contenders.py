@@ -9,8 +9,6 @@ contender works on the same numbers in the same memory order.
 from __future__ import annotations
 
 import statistics
-import sys
-import types
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -34,16 +32,9 @@ extern "C" __global__ void spin(long long cycles) {
 
 
 def cuda_backend() -> Any:
-    """Give pyconv.cuda; the compiled CPU core is not needed and may be missing."""
-    try:
-        from pyconv import cuda
-    except ImportError:
-        for name in [name for name in sys.modules if name.split(".")[0] == "pyconv"]:
-            del sys.modules[name]
-        package = types.ModuleType("pyconv")
-        package.__path__ = [str(ROOT / "pyconv")]
-        sys.modules["pyconv"] = package
-        from pyconv import cuda
+    """Give pyconv.cuda, which imports CuPy only where a GPU is asked for."""
+    from pyconv import cuda
+
     return cuda
 
 
@@ -59,12 +50,13 @@ def torch_or_none() -> Any:
 class Queue:
     """Times work on the default stream, which CuPy and PyTorch share."""
 
-    def __init__(self) -> None:
+    def __init__(self, samples: int = SAMPLES) -> None:
         import cupy
 
         from pyconv.cuda import device, module
 
         self.cupy = cupy
+        self.samples = samples
         number = device.current_device()
         options = module.options_for(device.architecture(number), 32)
         self.spin = module.load(_SPIN, options, "spin", number)
@@ -91,10 +83,27 @@ class Queue:
             seconds = self._elapsed(run, 3, hold) / 3
             counts[name] = int(min(200, max(1, SAMPLE_SECONDS / max(seconds, 1e-7))))
         seen: dict[str, list[float]] = {name: [] for name in contenders}
-        for _ in range(SAMPLES):
+        for _ in range(self.samples):
             for name, run in contenders.items():
                 seen[name].append(self._elapsed(run, counts[name], hold) / counts[name])
         return {name: summary(seconds) for name, seconds in seen.items()}
+
+
+def captured(
+    queue: Queue, run: Callable[[int], object], call: int
+) -> Callable[[int], object]:
+    """Capture one numbered call in a graph; each call of the result replays it."""
+    stream = queue.cupy.cuda.Stream(non_blocking=True)
+    queue.cupy.cuda.Device().synchronize()
+    with stream:
+        run(call)  # compiled, loaded, memory in the pool
+        stream.synchronize()
+        stream.begin_capture()
+        try:
+            run(call)
+        finally:
+            graph = stream.end_capture()
+    return lambda _: graph.launch()
 
 
 def summary(seconds: list[float]) -> dict[str, float]:

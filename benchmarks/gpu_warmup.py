@@ -10,8 +10,10 @@ import os
 import statistics
 import time
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ProcessPoolExecutor
 from itertools import product
+from multiprocessing import get_context
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -56,28 +58,72 @@ def plans(layers: tuple[Layer, ...]) -> Iterator[Any]:
 
 
 def warmup(_: Queue, layers: tuple[Layer, ...]) -> dict[str, Any]:
-    """Compile every plan's text once, side by side."""
+    """Compile every plan's text once, side by side; then time first uses of some."""
     from pyconv.cuda import device, module  # noqa: PLC0415 - a GPU is asked
+    from pyconv.cuda.launch import source_of  # noqa: PLC0415 - as above
 
-    module.MAX_CACHED_FILES = MANY
-    architecture = device.architecture(device.current_device())
+    number = device.current_device()
+    architecture = device.architecture(number)
+    everything = list(plans(layers))
+    wanted = {
+        (source_of(plan), module.options_for(architecture, plan.index_bits))
+        for plan in everything
+    }
     start = time.perf_counter()
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        wanted = {plan.kernel.name + plan.launch.call: plan for plan in plans(layers)}
-        seconds = list(
-            pool.map(lambda plan: _compile(plan, architecture), wanted.values())
-        )
+    # Processes: NVRTC compiles one program at a time in each.
+    with ProcessPoolExecutor(mp_context=get_context("spawn")) as pool:
+        seconds = [one for one in pool.map(_compile, wanted) if one is not None]
     return {
-        "kernels": len(seconds),
-        "threads": os.cpu_count(),
+        "kernels": len(wanted),
+        "were_there": len(wanted) - len(seconds),
+        "processes": os.cpu_count(),
         "seconds": time.perf_counter() - start,
-        "median_s": statistics.median(seconds),
-        "worst_s": max(seconds),
+        "median_s": statistics.median(seconds) if seconds else None,
+        "worst_s": max(seconds, default=None),
+        "first_use": dict(_first_uses(everything, number)),
     }
 
 
-def _compile(plan: Any, architecture: str) -> float:
-    """Compile one plan into the cache; seconds, beside all the others."""
-    from pyconv.cuda import warmup as ahead  # noqa: PLC0415 - needs the device's name
+def _compile(asked: tuple[str, tuple[str, ...]]) -> float | None:
+    """Compile one text into the cache; seconds, or None if it lies there."""
+    from pyconv.cuda import module  # noqa: PLC0415 - in another process
 
-    return ahead.warm(plan, architecture).seconds
+    module.MAX_CACHED_FILES = MANY
+    if module.cached(*asked) is not None:
+        return None
+    start = time.perf_counter()
+    module.cubin_file(*asked)
+    return time.perf_counter() - start
+
+
+def _first_uses(everything: list[Any], number: int) -> Iterator[tuple[str, Any]]:
+    """Load each kernel's first plan from source, and again from the disk."""
+    from pyconv.cuda import device, module  # noqa: PLC0415 - a GPU is asked
+    from pyconv.cuda.launch import entry_of, source_of  # noqa: PLC0415 - as above
+
+    first: dict[str, Any] = {}
+    for plan in everything:
+        first.setdefault(f"{plan.kernel.operation} {plan.kernel.name}", plan)
+    before = os.environ.get("PYCONV_CACHE_DIR")
+    with TemporaryDirectory() as fresh:
+        os.environ["PYCONV_CACHE_DIR"] = fresh
+        for name, plan in first.items():
+            asked = (
+                source_of(plan),
+                module.options_for(device.architecture(number), plan.index_bits),
+                entry_of(plan, plan.launch),
+                number,
+                plan.launch.shared_bytes if plan.launch.is_dynamic else 0,
+            )
+            entry = {}
+            for source in ("source_s", "disk_s"):
+                module.load.cache_clear()
+                start = time.perf_counter()
+                module.load(*asked)
+                entry[source] = time.perf_counter() - start
+            yield name, entry
+    module.load.cache_clear()
+    if before is None:
+        del os.environ["PYCONV_CACHE_DIR"]
+    else:
+        os.environ["PYCONV_CACHE_DIR"] = before

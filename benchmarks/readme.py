@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 import pyconv as pc
-from benchmarks import operation_groups, standing
+from benchmarks import gpu_standing, operation_groups, standing
 from benchmarks.machine import ROOT
 from pyconv.cpu import CPU
 
@@ -26,9 +26,10 @@ EXPLAIN = "<!-- explain: written by python -m benchmarks.readme --write -->"
 PERFORMANCE = "<!-- performance: written by python -m benchmarks.readme --write -->"
 MOVED = "<!-- operations: written by python -m benchmarks.readme --write -->"
 UNDER = "<!-- under: written by python -m benchmarks.readme --write -->"
+GPU = "<!-- gpu: written by python -m benchmarks.readme --write -->"
 END = "<!-- end -->"
 
-FIXED = (TABLE, PERFORMANCE, MOVED)
+FIXED = (TABLE, PERFORMANCE, MOVED, GPU)
 
 # Whose versions a figure names.
 PEERS = ("torch", "onnxruntime", "ncnn", "opencv-python-headless", "scipy")
@@ -118,6 +119,13 @@ def operations() -> str:
     )
 
 
+def gpus() -> str:
+    """The CUDA kernels' figures, card by card."""
+    results = ROOT / "benchmarks" / "results"
+    parts = [gpu_standing.markdown(one) for one in gpu_standing.recorded(results)]
+    return "\n\n".join(parts) or "No figures of a GPU are recorded yet."
+
+
 def under() -> str:
     """Every case under its goal, as a table for each machine."""
     parts = []
@@ -186,6 +194,7 @@ def main(arguments: list[str]) -> int:
         EXPLAIN: explained(),
         PERFORMANCE: performance(),
         MOVED: operations(),
+        GPU: gpus(),
     }
     if options.write:
         text = readme.read_text()
