@@ -25,6 +25,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
+from dataclasses import replace
 from functools import partial
 from importlib import metadata
 from itertools import product
@@ -69,6 +70,12 @@ LAYERS = (
     square("unet", "enc1", 64, 64, 512, 3, pad=1).with_batch(1),
     square("mobilenetv2", "dw", 144, 144, 56, 3, pad=1, groups=144).with_batch(32),
     square("convnext", "dw7", 96, 96, 56, 7, pad=3, groups=96).with_batch(32),
+    replace(  # one axis: a short filter for each channel, as state-space models have
+        square("mamba", "conv1d", 2048, 2048, 2048, 4, groups=2048).with_batch(4),
+        spatial=(1, 2048),
+        kernel=(1, 4),
+        padding=(0, 3),
+    ),
 )
 POOLS = (  # kind, (n, c, h, w), kernel, stride, padding
     ("max", (32, 64, 112, 112), 3, 2, 1),
