@@ -51,6 +51,7 @@ from benchmarks.gpu_contenders import (
     torch_conv,
     torch_or_none,
 )
+from benchmarks.gpu_counters import counters
 from benchmarks.gpu_gradients import gradients
 from benchmarks.gpu_warmup import warmup
 from pyconv.movement.layers import Layer, square
@@ -76,6 +77,12 @@ LAYERS = (
         kernel=(1, 4),
         padding=(0, 3),
     ),
+)
+# What Nsight Compute counts: products, large ones, one channel a group.
+COUNTED = tuple(
+    layer
+    for layer in LAYERS
+    if layer.name in {"layer1-1x1", "layer2-3x3", "conv2_2", "dw"}
 )
 POOLS = (  # kind, (n, c, h, w), kernel, stride, padding
     ("max", (32, 64, 112, 112), 3, 2, 1),
@@ -248,6 +255,7 @@ SECTIONS: dict[str, Callable[[Queue], dict[str, Any]]] = {
     "conv": conv,
     "gradients": partial(gradients, layers=LAYERS),
     "pool": pool,
+    "counters": partial(counters, layers=COUNTED),
 }
 
 
@@ -315,7 +323,7 @@ def main(arguments: list[str] | None = None) -> int:
         wrong |= bool(result.get("failures"))
         path = chosen.out / f"{name}.json"
         path.write_text(json.dumps({"machine": machine, name: result}, indent=1))
-        if name not in {"conv", "pool"}:
+        if name not in {"conv", "pool", "counters"}:
             print(json.dumps(result, indent=1), flush=True)
     return int(wrong)
 

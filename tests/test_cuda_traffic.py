@@ -133,7 +133,9 @@ def test_the_implicit_gemm_stores_whole_sectors(memory: str, tmp_path: Path) -> 
     x, _, _, _, y, shared = _logged("implicit_gemm", case, tmp_path)
     assert y.sectors * SECTOR == y.bytes
     assert x.sectors * SECTOR == x.bytes
-    assert shared.passes - shared.least_passes <= shared.requests // 8
+    # Channels last, eight threads read one pixel's window as a vector: no pass is full.
+    few = 8 if memory == "first" else 6
+    assert shared.passes - shared.least_passes <= shared.requests // few
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float16"])

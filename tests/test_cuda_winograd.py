@@ -251,13 +251,15 @@ def automatic(case: ConvCase, accuracy: str = "default") -> str:
         (512, 28, 1, True),
         (64, 224, 4, True),
         (512, 7, 1, True),  # of a usual batch there are enough
-        (16, 14, 1, False),
-        (64, 14, 32, False),
-        (3, 224, 8, False),
+        (16, 14, 1, True),
+        (3, 224, 8, True),
+        (1, 224, 8, False),
+        (4, 28, 1, False),
+        (8, 7, 1, False),
     ],
     ids=str,
 )
-def test_auto_takes_winograd_for_large_layers(
+def test_auto_takes_winograd_where_it_is_quicker(
     c: int, size: int, n: int, expected: bool
 ) -> None:
     case = ConvCase("layer", (1, size, size), (1, 3, 3), n=n, c=c, k=max(c, 64), **SAME)

@@ -42,6 +42,7 @@ LEVELS: tuple[tuple[str, ...], ...] = (
     ("phases",),
     PUBLIC,
     ("pool_calls",),
+    ("device_calls",),
     ("pool_grad_arguments",),
     (
         "conv_arguments",

@@ -10,8 +10,10 @@ from math import prod
 from pyconv.cuda.conv import activation, epilogue_bytes, multiply_adds, of_float32
 from pyconv.cuda.counts import row_vectors, tile_positions
 from pyconv.cuda.device import NOMINAL
+from pyconv.cuda.halo_tiles import ONE_OUTPUT, TILES, HaloTile
 from pyconv.cuda.kernel import (
     MAX_BLOCKS,
+    MULTIPROCESSORS,
     SHARED_BYTES,
     Ceilings,
     Kernel,
@@ -37,50 +39,19 @@ __all__ = [
 ]
 
 WARP = 32
+SECTOR_BYTES = 32
 PASS_BYTES = 128
 VECTOR_BYTES = 16
 # Of a buffer, where there are two: a block has 64 KB on every architecture.
 PIPELINE_BYTES = 32 * 1024
 
 
-@dataclass(frozen=True, slots=True)
-class HaloTile:
-    """Tile constants; channels come from the shared memory there is."""
-
-    name: str
-    block_p: int
-    block_q: int
-    block_k: int
-    thread_outputs: int
-    thread_k: int
-
-    @property
-    def threads(self) -> int:
-        """Threads of a block."""
-        positions = self.block_p * self.block_q // self.thread_outputs
-        return positions * (self.block_k // self.thread_k)
-
-
-# 4 x 8 sums a thread: 32 accumulators + 12 operands stay well under the 168 registers
-# that let three 128-thread blocks share a multiprocessor.
-TILES = (
-    HaloTile("wide", 8, 32, 32, 4, 8),
-    HaloTile("square", 16, 16, 32, 4, 8),
-    HaloTile("small", 8, 8, 64, 4, 8),
-    HaloTile("flat", 1, 256, 32, 4, 8),
-    HaloTile("few_filters", 8, 32, 4, 4, 4),
-    HaloTile("one_filter", 8, 32, 1, 2, 1),
-    HaloTile("one_filter_small", 8, 8, 1, 1, 1),
-)
-ONE_OUTPUT = (
-    HaloTile("wide", 8, 32, 1, 1, 1),
-    HaloTile("flat", 1, 256, 1, 1, 1),
-    HaloTile("small", 8, 8, 1, 1, 1),
-)
 MAX_SUM_BYTES = 8  # 32 sums take 64 registers
 # What a thread takes beside its products, in operations: measured where it has two sums
 # of nine products.
 THREAD_FLOPS = 1800
+# What an output takes more where channels are last: it is stored alone.
+STORE_FLOPS = 600
 MAX_CHANNELS = 8  # 8 channels amortise two barriers over 8 * R * S * 32 multiply-adds
 
 
@@ -196,8 +167,15 @@ def _padded(problem: ConvProblem, tile: HaloTile, rung: Rung) -> Movement:
     tiles = _tiles(problem, tile)
     x, weights = _elements(problem, tile, rung)
     filters = tile.block_k * taps  # a channel's, wherever they wait
-    loaded = x * problem.itemsize + filters * itemsize_of(problem.weight_dtype)
-    stored = outputs(problem) * itemsize_of(result_type(problem.dtype))
+    # Channels last, every output is stored alone, and a channel alone is loaded alone: a
+    # sector for each.
+    result = itemsize_of(result_type(problem.dtype))
+    element = problem.itemsize
+    if channels_last(problem.y_pitch):
+        result = max(result, SECTOR_BYTES)
+        element = max(element, SECTOR_BYTES) if channels == 1 else element
+    loaded = x * element + filters * itemsize_of(problem.weight_dtype)
+    stored = outputs(problem) * result
     sums = tile.thread_outputs * tile.thread_k
     steps = tiles * tile.threads * channels * taps
     # A word a lane for each of x, twice where rows of a narrow tile meet in a bank. A
@@ -327,10 +305,14 @@ def _movement(problem: ConvProblem, rung: Rung) -> Movement:
 def _cost_us(problem: ConvProblem, ceilings: Ceilings, rung: Rung) -> float:
     """Estimate microseconds; sums computed past y's edge cost as much as any."""
     tile = _chosen(problem, rung)
-    threads = _tiles(problem, tile) * tile.threads
-    placing = 1e6 * threads * THREAD_FLOPS / ceilings.flops
-    padded = _padded(problem, tile, rung)
-    return roofline_us(padded, ceilings, 1 / rung.efficiency) + placing
+    blocks = _tiles(problem, tile)
+    placing = blocks * tile.threads * THREAD_FLOPS
+    if channels_last(problem.y_pitch):
+        placing += outputs(problem) * STORE_FLOPS
+    # Whole waves of blocks take as long as their last one.
+    waves = ceil_div(blocks, MULTIPROCESSORS) * MULTIPROCESSORS / blocks
+    alone = roofline_us(_padded(problem, tile, rung), ceilings, waves / rung.efficiency)
+    return alone + 1e6 * placing / ceilings.flops
 
 
 def _kernel(rung: Rung) -> Kernel:

@@ -20,6 +20,7 @@ from pyconv.cuda.implicit_gemm import (
     LARGE_BLOCK,
     TILES,
     GemmTile,
+    chain_us,
     gemm_blocks,
     gemm_shared_bytes,
     operand_passes,
@@ -101,7 +102,8 @@ def _tile(problem: ConvProblem) -> GemmTile:
 def _product_us(problem: ConvProblem, tile: GemmTile, ceilings: Ceilings) -> float:
     """Estimate microseconds of the matrix product with a tile."""
     blocks = problem.groups * prod(gemm_blocks(problem, tile))
-    return roofline_us(_padded(problem, tile), ceilings, slowdown(blocks, tile))
+    together = roofline_us(_padded(problem, tile), ceilings, slowdown(blocks, tile))
+    return max(together, chain_us(problem, ceilings))
 
 
 def _supports(problem: ConvProblem) -> str:

@@ -11,6 +11,7 @@ from pyconv.cuda.counts import window_taps
 from pyconv.cuda.device import NOMINAL
 from pyconv.cuda.kernel import (
     MAX_BLOCKS,
+    MULTIPROCESSORS,
     Ceilings,
     Kernel,
     Launch,
@@ -30,6 +31,7 @@ __all__ = [
     "TILES",
     "GemmTile",
     "blocks_together",
+    "chain_us",
     "gemm_blocks",
     "gemm_shared_bytes",
     "operand_passes",
@@ -48,12 +50,12 @@ MAX_SUM_BYTES = 256
 # Blocks of so many threads share a multiprocessor by two: 128 registers a thread, which
 # hold sums of four bytes; wider ones would be spilled.
 LARGE_BLOCK = 256
-# Multiprocessors that want a block each, for choosing tiles: an H100's and an H200's.
-MULTIPROCESSORS = 132
 # Warps of a multiprocessor that keep its arithmetic fed, and the part of that speed
 # which is left with hardly any: fitted to ten tiles on an H100, within a fifth.
 ENOUGH_WARPS = 12
 LEAST_SPEED = 0.45
+# From one step's products to the next one's where a block is alone: a load, two barriers.
+STEP_US = 0.45
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,10 +199,17 @@ def slowdown(blocks: int, tile: GemmTile) -> float:
     return waves * MULTIPROCESSORS / blocks / (speed * tile.efficiency)
 
 
+def chain_us(problem: ConvProblem, ceilings: Ceilings) -> float:
+    """Estimate microseconds of one block alone: its steps wait for each other."""
+    steps = ceil_div(problem.c // problem.groups, BLOCK_K) * prod(problem.kernel)
+    return ceilings.launch_us + steps * STEP_US
+
+
 def _tile_us(problem: ConvProblem, tile: GemmTile, ceilings: Ceilings) -> float:
     """Estimate microseconds with a tile."""
     blocks = problem.groups * prod(gemm_blocks(problem, tile))
-    return roofline_us(_padded(problem, tile), ceilings, slowdown(blocks, tile))
+    together = roofline_us(_padded(problem, tile), ceilings, slowdown(blocks, tile))
+    return max(together, chain_us(problem, ceilings))
 
 
 @lru_cache(maxsize=1024)

@@ -23,6 +23,7 @@ from pyconv.problem import (
 
 __all__ = [
     "MAX_BLOCKS",
+    "MULTIPROCESSORS",
     "SHARED_BYTES",
     "Ceilings",
     "Constant",
@@ -47,6 +48,8 @@ Problem = ConvProblem | PoolProblem
 
 # Blocks along grid.x, the only grid axis used: y and z stop at 65535.
 MAX_BLOCKS = 2**31 - 1
+# Multiprocessors that want blocks, for choosing tiles and kernels: an H100's, an H200's.
+MULTIPROCESSORS = 132
 # Static shared memory of a block on every architecture, without opting in to more.
 SHARED_BYTES = 48 * 1024
 

@@ -49,6 +49,8 @@ OPERAND_BYTES = 4 * 128 // 32
 # Part of the arithmetic peak it reaches, products and transforms: 0.35 to 0.43 on an
 # H100, half of what is published of kernels with twice the sums a thread.
 EFFICIENCY = 0.40
+# From one step of eight channels to the next where a block is alone.
+STEP_US = 2.0
 
 
 def _blocks(problem: ConvProblem) -> int:
@@ -140,7 +142,8 @@ def _cost_us(problem: ConvProblem, ceilings: Ceilings) -> float:
         (filters_movement(problem, OUTPUTS, BLOCK), TRANSFORM_SLOWDOWN),
         (_main_movement(problem), 1 / EFFICIENCY),
     )
-    return total_us(launches, ceilings)
+    alone = 2 * ceilings.launch_us + steps(problem) * STEP_US
+    return max(total_us(launches, ceilings), alone)
 
 
 WINOGRAD_F2 = Kernel(

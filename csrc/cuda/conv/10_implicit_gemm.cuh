@@ -43,9 +43,40 @@ struct Step {
 // A row's pixel: where its window begins, in x and on each axis. Padding of zeros is
 // never loaded, so there the beginning's offset, which may lie before x, is enough;
 // elsewhere it is the image's.
-struct alignas(4 * sizeof(Index)) Pixel {
+struct Pixel {
     Index base;
     Index start[3];
+};
+
+// Pixels in shared memory: whole vectors, so that each comes in one load, or two.
+template <int COUNT>
+struct Pixels {
+    static constexpr int SIZE = Vector<Index>::SIZE;
+    alignas(16) Index at[4 * COUNT];
+
+    __device__ void put(int row, const Pixel& pixel) {
+        const Index all[4] = {
+            pixel.base, pixel.start[0], pixel.start[1], pixel.start[2]};
+#pragma unroll
+        for (int first = 0; first < 4; first += SIZE) {
+            Vector<Index> part;
+#pragma unroll
+            for (int e = 0; e < SIZE; ++e)
+                part.at[e] = all[first + e];
+            store_vector(at + 4 * row + first, part);
+        }
+    }
+    __device__ Pixel take(int row) const {
+        Index all[4];
+#pragma unroll
+        for (int first = 0; first < 4; first += SIZE) {
+            const Vector<Index> part = load_vector(at + 4 * row + first);
+#pragma unroll
+            for (int e = 0; e < SIZE; ++e)
+                all[first + e] = part.at[e];
+        }
+        return Pixel{all[0], {all[1], all[2], all[3]}};
+    }
 };
 
 // The depth at which the window of a row past the last one begins.
@@ -101,11 +132,11 @@ struct XLoader {
         const ConvProblem& p,
         const gemm::Block& block,
         Index rows,
-        Pixel (&pixels)[SHARED_PIXELS]) {
+        Pixels<SHARED_PIXELS>& pixels) {
         if constexpr (CHANNELS_LAST) {
             for (int row = static_cast<int>(threadIdx.x); row < Tile::BLOCK_M;
                  row += Tile::THREADS)
-                pixels[row] = pixel_at<MODE>(p, block, block.row + row, rows);
+                pixels.put(row, pixel_at<MODE>(p, block, block.row + row, rows));
         } else {
 #pragma unroll
             for (int i = 0; i < PIXELS; ++i)
@@ -117,7 +148,7 @@ struct XLoader {
         const ConvProblem& p,
         const X* __restrict__ x,
         const Step& step,
-        const Pixel (&pixels)[SHARED_PIXELS]) {
+        const Pixels<SHARED_PIXELS>& pixels) {
         // What all threads add to their pixels' beginnings: the tap, and the channel.
         const Index left = static_cast<Index>(p.c / p.groups) - step.channel;
         Index tap[3];
@@ -129,8 +160,8 @@ struct XLoader {
         }
 #pragma unroll
         for (int i = 0; i < LOADS; ++i) {
-            const Pixel& mine =
-                CHANNELS_LAST ? pixels[Place(i).row % SHARED_PIXELS] : own[i % PIXELS];
+            const Pixel mine = CHANNELS_LAST ? pixels.take(Place(i).row % SHARED_PIXELS)
+                                             : own[i % PIXELS];
             const Index k = Place(i).k;
             Index offset = mine.base + k * static_cast<Index>(p.x_pitch[1]);
             bool inside = k < left;
@@ -239,7 +270,7 @@ run(const ConvProblem& p,
 
     // compute: a step's product while the next one is loaded
     using FromX = XLoader<X, Tile, MODE, CHANNELS_LAST>;
-    __shared__ Pixel pixels[FromX::SHARED_PIXELS];
+    __shared__ Pixels<FromX::SHARED_PIXELS> pixels;
     FromX from_x(p, block, rows, pixels);
     if (CHANNELS_LAST)
         __syncthreads();
