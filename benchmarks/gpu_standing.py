@@ -24,8 +24,9 @@ def recorded(results: Path) -> list[Path]:
 def _section(folder: Path, name: str) -> dict[str, Any]:
     """Read a section; empty if that one was not run."""
     path = folder / f"{name}.json"
-    found: dict[str, Any] = json.loads(path.read_text()) if path.is_file() else {}
-    return found.get(name, {})
+    report = json.loads(path.read_text()) if path.is_file() else {}
+    found: dict[str, Any] = report.get(name, {})
+    return found
 
 
 def markdown(folder: Path) -> str:
@@ -73,7 +74,10 @@ def _ours(times: Times, suffix: str) -> tuple[float, str] | None:
 
 def _theirs(times: Times, kind: str, tail: str = "") -> float:
     """Give the quicker order's time."""
-    return min(times[f"torch_{kind}_{order}{tail}"]["median_us"] for order in ORDERS)
+    found: float = min(
+        times[f"torch_{kind}_{order}{tail}"]["median_us"] for order in ORDERS
+    )
+    return found
 
 
 def _best(times: Times, tail: str = "") -> tuple[float, str]:

@@ -220,7 +220,7 @@ struct Window {
             MODE);
     }
 
-    // Zeros where nothing is. No branch between them: all loads are on their way at once.
+    // Zeros where nothing is. No branch between loads: all are on their way at once.
     __device__ void
     load(const ConvProblem& p, Index row, Sum (&value)[COLUMNS][Strip::VECTOR]) const {
         const bool has_row = row >= 0;
