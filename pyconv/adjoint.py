@@ -34,7 +34,7 @@ from pyconv.cpu import CPU
 from pyconv.errors import ShapeError
 from pyconv.input_arguments import Geometry, prepare
 from pyconv.parameters import Pair, check_size
-from pyconv.phases import Phase, direct_cost_us, phases_plan, run_phases
+from pyconv.phases import Phase, Run, direct_cost_us, phases_plan, run_phases
 from pyconv.planning import Choice
 from pyconv.running import Call, run_input
 
@@ -263,12 +263,15 @@ def _untouched(
 def adjoint(
     *read: Any,
     remember: Callable[[Any, tuple[int, ...], tuple[int, ...] | None], None],
+    remember_runs: Callable[[list[Run], Array, tuple[int, ...] | None], None]
+    | None = None,
     **options: Any,
 ) -> Array:
     """Return what each input pixel of a convolution receives from grad_output.
 
     Takes read_adjoint()'s arguments. `remember` is given the plan, the result's shape and
-    its order in memory, if nothing was copied.
+    its order in memory, if nothing was copied; `remember_runs` the phases that ran, the
+    result and its order, if there is no such plan.
     """
     *_, grad, weight, geometry = read
     taken = read_adjoint(*read, **options)
@@ -287,6 +290,8 @@ def adjoint(
     plan = phases_plan(runs, grad, weight, taken.filters, geometry.groups, result)
     if plan is not None:
         remember(plan, result.shape, taken.order)
+    elif remember_runs is not None:
+        remember_runs(runs, result, taken.order)
     return result
 
 

@@ -10,29 +10,36 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Hashable
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 from pyconv.planning import Choice
 from pyconv.recording import recording
 from pyconv.running import Call
 
-__all__ = ["NOTHING", "RESULT", "cached", "forget", "remember"]
+__all__ = ["NOTHING", "RESULT", "cached", "forget", "remember", "remember_phases"]
 
 LIMIT = 512
 RESULT = -1
 NOTHING = -2
 
 
+class _Step(NamedTuple):
+    """One plan, and its arrays in its order."""
+
+    plan: Any
+    # Which raw argument each is, or RESULT, NOTHING; and the byte it begins at.
+    takes: tuple[tuple[int, int], ...]
+
+
 class _Known(NamedTuple):
     """What a call's raw arguments led to; it holds no array."""
 
     backend: Any
-    plan: Any
+    steps: tuple[_Step, ...]
     shape: tuple[int, ...]
     order: tuple[int, ...] | None
     dtype: Any
-    # Of the plan's arrays, in its order: which raw argument each is; RESULT, NOTHING.
-    takes: tuple[int, ...]
     # The raw out=, if there was one, and the arrays' first and past-the-last bytes,
     # counted from their addresses.
     out: int | None
@@ -99,11 +106,15 @@ def cached(kind: Hashable, raw: tuple[Any, ...], first: int) -> Any:
     else:
         y = raw[known.out]
     arrays = {RESULT: y, NOTHING: None}
-    known.backend.launch(
-        known.plan,
-        *(raw[at] if at >= 0 else arrays[at] for at in known.takes),
-    )
+    for plan, takes in known.steps:
+        given = [_from(raw[at] if at >= 0 else arrays[at], byte) for at, byte in takes]
+        known.backend.launch(plan, *given)
     return y
+
+
+def _from(a: Any, byte: int) -> Any:
+    """View an array from a byte on: launches ask for addresses, not for shapes."""
+    return a if byte == 0 else type(a)((1,), a.dtype, memptr=a.data + byte)
 
 
 def _overlaps(known: _Known, raw: tuple[Any, ...]) -> bool:
@@ -125,21 +136,72 @@ def remember(
     choice: Choice,
     takes: tuple[int, ...],
 ) -> None:
-    """Keep what a call's raw arguments led to, if nothing about it had to be copied."""
-    if call.backend.name != "cuda" or call.lent or call.road.events:
-        return
-    if call.problem.n == 0:
-        return
+    """Keep what a call's raw arguments led to, if nothing about it had to be copied.
+
+    `takes` says which raw argument each of the plan's arrays is, or RESULT, NOTHING.
+    """
+    if _is_short(call):
+        step = _Step(choice.plan, tuple((place, 0) for place in takes))
+        _keep(kind, raw, call, call.out, (step,))
+
+
+def _is_short(call: Call) -> bool:
+    """Whether a call on a GPU came to a launch and nothing else."""
+    is_there = call.backend.name == "cuda" and not call.lent
+    return is_there and not call.road.events and call.problem.n > 0
+
+
+def remember_phases(
+    kind: Hashable,
+    raw: tuple[Any, ...],
+    runs: list[Any],
+    places: dict[str, int],
+    whole: tuple[Any, tuple[int, ...] | None],
+) -> None:
+    """Keep an adjoint's phases: convolutions of views of the user's arrays.
+
+    `runs` are each phase (phases.Phase), its Call and its Choice; `places` says which raw arguments x and weight are views of; `whole` is the result
+    and its order in memory.
+    """
+    result, order = whole
+    steps = []
+    for phase, call, choice in runs:
+        sources = ((phase.x, raw[places["x"]]), (phase.weight, raw[places["weight"]]))
+        if (
+            phase.is_empty
+            or not _is_short(call)
+            or any(view.data.mem is not source.data.mem for view, source in sources)
+        ):
+            return
+        x, weight = (view.data.ptr - source.data.ptr for view, source in sources)
+        y = phase.y.data.ptr - result.data.ptr
+        nothing = (NOTHING, 0)
+        takes = ((places["x"], x), (places["weight"], weight), nothing, nothing)
+        steps.append(_Step(choice.plan, (*takes, (RESULT, y))))
+    if steps:
+        _, call, _ = runs[-1]
+        last = replace(call, shape=result.shape, order=order)
+        out = result if any(value is result for value in raw) else None
+        _keep(kind, raw, last, out, tuple(steps))
+
+
+def _keep(
+    kind: Hashable,
+    raw: tuple[Any, ...],
+    call: Call,
+    out: Any,
+    steps: tuple[_Step, ...],
+) -> None:
+    """Put a call's steps where `cached` finds them."""
     array = _array_type()
-    places = {place for place, value in enumerate(raw) if type(value) is array}
-    outs = [place for place in places if raw[place] is call.out]
+    places = [place for place, value in enumerate(raw) if type(value) is array]
+    outs = [place for place in places if raw[place] is out]
     known = _Known(
         backend=call.backend,
-        plan=choice.plan,
+        steps=steps,
         shape=call.shape,
         order=call.order,
         dtype=call.dtype,
-        takes=takes,
         out=outs[0] if outs else None,
         spans={place: _span(raw[place]) for place in places} if outs else {},
     )

@@ -79,6 +79,17 @@ def test_calls_seen_before_give_the_same(layout: str) -> None:
         lambda x: pc.conv2d(x, w, bias, activation="relu", **how),
         lambda x: pc.max_pool2d(x, 2, layout=layout),
         lambda x: pc.grad.conv2d_weight(x, w.shape, x, padding=1, layout=layout),
+        lambda x: pc.grad.conv2d_input(x.shape, w, x, padding=1, layout=layout),
+        lambda x: pc.grad.conv2d_input(
+            (*x.shape[:1], 32, 40, 40)
+            if layout == "NCHW"
+            else (*x.shape[:1], 40, 40, 32),
+            w,
+            x,
+            stride=2,
+            padding=1,
+            layout=layout,
+        ),
     )
     for call in calls:
         first, again = call(x), call(x)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -18,13 +18,32 @@ KIND = ("conv", 2)
 TAKES = (0, 1, device_calls.NOTHING, device_calls.RESULT)
 
 
-class StandIn:
-    """What the cache asks of a CuPy array."""
+@dataclass(frozen=True)
+class Pointer:
+    """An address in a piece of memory."""
 
-    def __init__(self, address: int, shape: tuple[int, ...], device: int = 0) -> None:
-        like = np.empty(shape, np.float32)
+    ptr: int
+    device_id: int = 0
+    mem: object = None
+
+    def __add__(self, offset: int) -> Pointer:
+        return replace(self, ptr=self.ptr + offset)
+
+
+class StandIn:
+    """What the cache asks of a CuPy array, and makes as one."""
+
+    def __init__(
+        self, shape: tuple[int, ...], dtype: Any = np.float32, *, memptr: Pointer
+    ) -> None:
+        like = np.empty(shape, dtype)
         self.dtype, self.shape, self.strides = like.dtype, like.shape, like.strides
-        self.data = SimpleNamespace(ptr=address, device_id=device)
+        self.data = memptr
+
+
+def stand_in(address: int, shape: tuple[int, ...], device: int = 0) -> StandIn:
+    """Make an array that is a piece of memory of its own."""
+    return StandIn(shape, memptr=Pointer(address, device, object()))
 
 
 @dataclass
@@ -36,7 +55,7 @@ class Backend:
 
     def empty(self, shape: Any, order: Any, dtype: Any, like: Any) -> StandIn:
         del order, dtype, like
-        return StandIn(1 << 30, shape)
+        return stand_in(1 << 30, shape)
 
     def launch(self, plan: Any, *arrays: Any) -> None:
         self.log.append((plan, arrays))
@@ -71,8 +90,8 @@ def _cache(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 def arguments(**changed: Any) -> tuple[Any, ...]:
     """Make raw arguments: x, weight, stride, out."""
     given: dict[str, Any] = {
-        "x": StandIn(1 << 20, (4, 4)),
-        "weight": StandIn(2 << 20, (2, 2)),
+        "x": stand_in(1 << 20, (4, 4)),
+        "weight": stand_in(2 << 20, (2, 2)),
         "stride": 1,
         "out": None,
     }
@@ -83,7 +102,7 @@ def test_the_same_arguments_go_straight_to_the_plan() -> None:
     backend = Backend()
     assert device_calls.cached(KIND, arguments(), 0) is None
     device_calls.remember(KIND, arguments(), call_of(backend), CHOICE, TAKES)
-    again = arguments(x=StandIn(5 << 20, (4, 4)))
+    again = arguments(x=stand_in(5 << 20, (4, 4)))
     y = device_calls.cached(KIND, again, 0)
     assert y.shape == (4, 4)
     assert backend.log == [("plan", (again[0], again[1], None, y))]
@@ -95,11 +114,11 @@ def test_the_same_arguments_go_straight_to_the_plan() -> None:
         {"stride": True},
         {"stride": (1, 1)},
         {"stride": [1]},
-        {"x": StandIn(1 << 20, (4, 5))},
-        {"x": StandIn(1 << 20, (4, 4), device=1)},
-        {"x": StandIn((1 << 20) + 1, (4, 4))},
+        {"x": stand_in(1 << 20, (4, 5))},
+        {"x": stand_in(1 << 20, (4, 4), device=1)},
+        {"x": stand_in((1 << 20) + 1, (4, 4))},
         {"weight": np.ones((2, 2), np.float32)},
-        {"out": StandIn(3 << 20, (4, 4))},
+        {"out": stand_in(3 << 20, (4, 4))},
     ],
     ids=["bool", "tuple", "list", "shape", "device", "misaligned", "numpy", "out"],
 )
@@ -126,14 +145,14 @@ def test_what_did_more_than_launch_is_not_kept(changed: dict[str, Any]) -> None:
 
 
 def test_out_is_checked_at_every_call() -> None:
-    backend, out = Backend(), StandIn(3 << 20, (4, 4))
+    backend, out = Backend(), stand_in(3 << 20, (4, 4))
     raw = arguments(out=out)
     device_calls.remember(KIND, raw, call_of(backend, out), CHOICE, TAKES)
     assert device_calls.cached(KIND, raw, 0) is out
     for address in ((1 << 20) + 60, (1 << 20) - 60, (2 << 20) + 12):
-        overlapping = arguments(out=StandIn(address, (4, 4)))
+        overlapping = arguments(out=stand_in(address, (4, 4)))
         assert device_calls.cached(KIND, overlapping, 0) is None
-    beside = arguments(out=StandIn((1 << 20) + 64, (4, 4)))
+    beside = arguments(out=stand_in((1 << 20) + 64, (4, 4)))
     assert device_calls.cached(KIND, beside, 0) is beside[3]
 
 
@@ -151,3 +170,83 @@ def test_the_cache_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
         device_calls.remember(KIND, raw, call_of(Backend()), CHOICE, TAKES)
         assert len(device_calls._known) <= 2
         assert device_calls.cached(KIND, raw, 0) is not None
+
+
+@dataclass(frozen=True)
+class ReadCall:
+    """What `remember_phases` asks of a call that was read."""
+
+    backend: Backend
+    road: Any
+    shape: tuple[int, ...] = (2, 2)
+    order: tuple[int, ...] | None = None
+    lent: bool = False
+    problem: Any = field(default_factory=lambda: SimpleNamespace(n=1))
+    dtype: Any = np.float32
+
+
+def view(a: StandIn, byte: int) -> StandIn:
+    """Make a view of an array that begins somewhere else."""
+    return StandIn((2, 2), memptr=a.data + byte)
+
+
+def phases_of(
+    backend: Backend, raw: tuple[Any, ...], result: StandIn, **changed: Any
+) -> list[Any]:
+    """Make two phases that ran: views of x, weight and the result."""
+    runs = []
+    for number in range(2):
+        facts = {
+            "x": view(raw[0], 4 * number),
+            "weight": view(raw[1], 12 - 8 * number),
+            "y": view(result, 8 * number),
+            "is_empty": False,
+            **changed,
+        }
+        call = ReadCall(backend, SimpleNamespace(events=[]))
+        choice = SimpleNamespace(plan=f"plan {number}")
+        runs.append((SimpleNamespace(**facts), call, choice))
+    return runs
+
+
+PLACES = {"x": 0, "weight": 1}
+
+
+def test_phases_are_launched_on_views() -> None:
+    backend, raw = Backend(), arguments()
+    result = stand_in(7 << 20, (4, 4))
+    runs = phases_of(backend, raw, result)
+    device_calls.remember_phases(KIND, raw, runs, PLACES, (result, None))
+    again = arguments(x=stand_in(5 << 20, (4, 4)))
+    y = device_calls.cached(KIND, again, 0)
+    assert y.shape == (4, 4)
+    x, weight = (one.data.ptr for one in again[:2])
+    launched = [
+        (plan, *(None if a is None else a.data.ptr for a in arrays))
+        for plan, arrays in backend.log
+    ]
+    assert launched == [
+        ("plan 0", x, weight + 12, None, None, y.data.ptr),
+        ("plan 1", x + 4, weight + 4, None, None, y.data.ptr + 8),
+    ]
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [{"is_empty": True}, {"weight": stand_in(9 << 20, (2, 2))}],
+    ids=["empty", "copied"],
+)
+def test_phases_of_other_memory_are_not_kept(changed: dict[str, Any]) -> None:
+    raw, result = arguments(), stand_in(7 << 20, (4, 4))
+    runs = phases_of(Backend(), raw, result, **changed)
+    device_calls.remember_phases(KIND, raw, runs, PLACES, (result, None))
+    assert device_calls.cached(KIND, raw, 0) is None
+
+
+def test_phases_write_to_out() -> None:
+    backend, out = Backend(), stand_in(7 << 20, (4, 4))
+    raw = arguments(out=out)
+    runs = phases_of(backend, raw, out)
+    device_calls.remember_phases(KIND, raw, runs, PLACES, (out, None))
+    assert device_calls.cached(KIND, raw, 0) is out
+    assert backend.log[1][1][-1].data.ptr == out.data.ptr + 8

@@ -70,6 +70,7 @@ class CudaPlan:
     # Problems as 0-dimensional NumPy arrays of raw bytes, the launches' first arguments:
     # CuPy asks an argument for its fields at each launch, and 22 took it 90 us.
     records: tuple[Any, ...]
+    is_empty: bool  # no output: nothing is launched
     # What `run` found out on each device, by its number: the second call is short.
     ready: dict[int, tuple[_Ready, ...]] = field(default_factory=dict)
 
@@ -180,6 +181,7 @@ def make_plan(problem: Problem, algorithm: str) -> CudaPlan:
         workspace=kernel.workspace(problem),
         index_bits=index_bits(problem),
         records=tuple(_packed(launch.part or problem) for launch in launches),
+        is_empty=outputs(problem) == 0,
     )
 
 
@@ -247,7 +249,7 @@ def run(plan: CudaPlan, *arrays: Any) -> None:
     pyconv.cuda.module.CompileError
         If a kernel does not compile; names kernel and problem, and holds the log.
     """
-    if outputs(plan.problem) == 0:
+    if plan.is_empty:
         return
     number = arrays[0].data.device_id
     if number == device.current_device():

@@ -23,6 +23,8 @@ __all__ = ["of_bias", "of_input", "of_pooling", "of_weight", "read_input"]
 
 # Where a weight gradient's arrays are among the raw arguments: x, grad_output, result.
 _WEIGHT_TAKES = (1, 3, device_calls.RESULT)
+# And an input gradient's, which convolves grad_output.
+_INPUT_PLACES = {"weight": 2, "x": 3}
 
 
 def of_input(*raw: Any) -> Any:
@@ -32,11 +34,18 @@ def of_input(*raw: Any) -> Any:
     accuracy and out.
     """
     result = _core.input_cached(*raw)
+    if result is None:
+        result = device_calls.cached("input", raw, _INPUT_PLACES["x"])
     if result is not None:
         return result
     taken, how = read_input(*raw)
     return adjoint(
-        *taken, **how, remember=lambda *plan: _core.input_remember(*plan, *raw)
+        *taken,
+        **how,
+        remember=lambda *plan: _core.input_remember(*plan, *raw),
+        remember_runs=lambda runs, *whole: device_calls.remember_phases(
+            "input", raw, runs, _INPUT_PLACES, whole
+        ),
     )
 
 
