@@ -32,7 +32,7 @@ MAX_TAPS = 49
 MAX_ALONG = 16
 # A filter in registers: 49 taps of eight bytes are 98 of them.
 MAX_FILTER_BYTES = MAX_TAPS * 8
-# Sums of a thread, and beside a filter of many taps.
+# Sums of a thread, and beside a filter of many taps; halves' longer vectors lose by it.
 SUMS = 32
 SUMS_OF_LARGE = 16
 LARGE_TAPS = 25
@@ -93,7 +93,8 @@ def _strip(problem: ConvProblem) -> Strip:
         piece = VECTOR_BYTES // itemsize_of(result_type(problem.dtype))
         return Strip(1, max(piece, 1) if along else 1, 1, 0)
     vector = _vector(problem)
-    sums = SUMS_OF_LARGE if prod(problem.kernel) > LARGE_TAPS else SUMS
+    is_large = prod(problem.kernel) > LARGE_TAPS and problem.itemsize >= FLOAT_BYTES
+    sums = SUMS_OF_LARGE if is_large else SUMS
     left = max(sums // vector, 1)
     q = min(left, 4 if down else 8) if along else 1
     p = min(left // q, 4) if down else 1
