@@ -4,8 +4,6 @@ Question: does the model of data movement hold on the card? Each kernel runs onc
 few layers, alone, with empty caches.
 """
 
-# ruff: noqa: PLC0415 - CuPy is imported only where a GPU is used
-
 from __future__ import annotations
 
 import json
@@ -23,6 +21,7 @@ from benchmarks.gpu_contenders import (
     conv_problem,
     cuda_backend,
 )
+from benchmarks.gpu_layers import LAYERS
 from pyconv.movement import ncu
 from pyconv.movement.layers import Layer
 
@@ -107,8 +106,6 @@ def _runs(layers: list[Layer]) -> Iterator[dict[str, Any]]:
 
 def main(path: str, *names: str) -> None:
     """Run what ncu is to count, and write what was predicted."""
-    from benchmarks.gpu import LAYERS
-
     layers = [layer for layer in LAYERS if layer.id in names]
     Path(path).write_text(json.dumps(list(_runs(layers))))
 
