@@ -109,9 +109,7 @@ def compare(before: Any, after: Any) -> list[Comparison]:
     old, new = dict(timings(before)), dict(timings(after))
     pairs: dict[tuple[str, str], dict[str, tuple[Timing, Timing]]] = {}
     for path in old.keys() & new.keys():
-        group, *case, contender = (
-            (*path[:-1], path[-1]) if len(path) > 1 else ("", *path)
-        )
+        group, *case, contender = path if len(path) > 1 else ("", *path)
         mine = pairs.setdefault((group, contender), {})
         mine[" ".join(case) or group] = (old[path], new[path])
     return [

@@ -242,6 +242,7 @@ def describe(commit: str = "") -> dict[str, Any]:
         "system": f"{platform.system()} {platform.release()} {platform.machine()}",
         "python": platform.python_version(),
         "versions": dict(_versions()),
+        "cudnn_search": True,  # torch_or_none asks for it
         "commit": commit or _line("git", "rev-parse", "HEAD"),
     }
 

@@ -44,7 +44,10 @@ def torch_or_none() -> Any:
         import torch
     except ImportError:
         return None
-    return torch if torch.cuda.is_available() else None
+    if not torch.cuda.is_available():
+        return None
+    torch.backends.cudnn.benchmark = True  # its best setting: it tries what it has
+    return torch
 
 
 class Queue:
@@ -283,7 +286,6 @@ def torch_conv(
     torch: Any, layer: Layer, arrays: list[dict[str, Any]], *, tf32: bool
 ) -> Callable[[int], object]:
     """Make a call of PyTorch's conv2d on the same memory, with cuDNN's own search."""
-    torch.backends.cudnn.benchmark = True
     last = arrays[0]["x"].strides[1] == arrays[0]["x"].itemsize and layer.c > 1
     tensors = []
     for one in arrays:

@@ -48,6 +48,9 @@ def counters(_: Queue, layers: tuple[Layer, ...]) -> dict[str, Any]:
             ncu.command(program), capture_output=True, text=True, cwd=ROOT, check=False
         )
         counted = ncu.launches(done.stdout)
+        if done.returncode:
+            said = (done.stderr or done.stdout).strip().splitlines()
+            raise RuntimeError(f"what ncu ran failed: {said[-1] if said else '?'}")
         return paired(json.loads(predicted.read_text()), counted)
 
 

@@ -35,6 +35,8 @@ def markdown(folder: Path) -> str:
     ceilings = _section(folder, "ceilings")
     gpu = machine["gpu"].split(",")[0]
     versions = machine["versions"]
+    # Runs that do not say so let cuDNN search for convolutions alone.
+    searched = machine.get("cudnn_search", False)
     copy, sgemm = ceilings["copy"], ceilings["gemm_fp32"]
     measured = (
         f"{gpu}; torch {versions['torch']} (cuDNN {versions['nvidia-cudnn-cu13']}), "
@@ -43,8 +45,10 @@ def markdown(folder: Path) -> str:
         f"float32 matrix products run at {sgemm['tflops']:.0f} TFLOP/s (TF32 "
         f"{ceilings['gemm_tf32']['tflops']:.0f}, bfloat16 "
         f"{ceilings['gemm_bf16']['tflops']:.0f}). Medians in microseconds, each side in "
-        "its quicker memory order, pyconv by the kernel that auto takes; ratios above 1: "
-        "pyconv is faster. pyconv's kernels do not use the tensor cores."
+        "its quicker memory order, pyconv by the kernel that auto takes; poolings in each "
+        "order, by the quickest. Ratios above 1: pyconv is faster. pyconv's kernels do not "
+        "use the tensor cores. Input gradients are a graph's replays beside cuDNN's calls"
+        f"{'' if searched else '; for gradients cuDNN took what its heuristics say'}."
     )
     lines = [
         measured,

@@ -13,6 +13,8 @@ from collections.abc import Hashable
 from dataclasses import replace
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from pyconv.planning import Choice
 from pyconv.recording import recording
 from pyconv.running import Call
@@ -20,6 +22,7 @@ from pyconv.running import Call
 __all__ = ["NOTHING", "RESULT", "cached", "forget", "remember", "remember_phases"]
 
 LIMIT = 512
+_PLAIN = {int, float, str, bool, type(None)}
 RESULT = -1
 NOTHING = -2
 
@@ -50,7 +53,7 @@ _known: dict[Hashable, _Known] = {}
 
 
 def _key(kind: Hashable, raw: tuple[Any, ...]) -> Hashable:
-    """Describe the raw arguments; what cannot be hashed raises TypeError later."""
+    """Describe the raw arguments; TypeError for what might change, a list, say."""
     array = _array_type()
     parts: list[Any] = [kind]
     for value in raw:
@@ -59,17 +62,29 @@ def _key(kind: Hashable, raw: tuple[Any, ...]) -> Hashable:
             data, dtype = value.data, value.dtype
             steps, place = value.strides, data.ptr % dtype.itemsize
             parts += (dtype, value.shape, steps, data.device_id, place)
-        elif given is tuple:  # True is not taken for 1
-            parts += (*map(type, value), value)
         else:
-            parts += (given, value)
+            parts.append(_plain(value))
     return tuple(parts)
 
 
+def _plain(value: Any) -> Hashable:
+    """Describe a value that holds no other object: True is not taken for 1."""
+    given = type(value)
+    if given is tuple:
+        return (tuple, *map(_plain, value))
+    if given in _PLAIN or isinstance(value, np.integer):
+        return (given, value)
+    raise TypeError(f"{given.__name__} is read anew at each call")
+
+
+class _NoArray:
+    """What no value is, while CuPy is not there."""
+
+
 def _array_type() -> Any:
-    """Give CuPy's array, or what nothing is while CuPy is not there."""
+    """Give CuPy's array."""
     cupy = sys.modules.get("cupy")
-    return _key if cupy is None else cupy.ndarray
+    return _NoArray if cupy is None else cupy.ndarray
 
 
 def _span(a: Any) -> tuple[int, int]:
@@ -97,7 +112,7 @@ def cached(kind: Hashable, raw: tuple[Any, ...], first: int) -> Any:
         return None
     try:
         known = _known.get(_key(kind, raw))
-    except TypeError:  # a list, say: the long road reads it
+    except TypeError:  # the long road reads it
         return None
     if known is None or _overlaps(known, raw):
         return None
@@ -160,8 +175,8 @@ def remember_phases(
 ) -> None:
     """Keep an adjoint's phases: convolutions of views of the user's arrays.
 
-    `runs` are each phase (phases.Phase), its Call and its Choice; `places` says which raw arguments x and weight are views of; `whole` is the result
-    and its order in memory.
+    `runs` are each phase (phases.Phase), its Call and its Choice; `places` says which raw
+    arguments x and weight are views of; `whole` is the result and its order in memory.
     """
     result, order = whole
     steps = []

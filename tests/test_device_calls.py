@@ -128,6 +128,16 @@ def test_other_arguments_are_read(changed: dict[str, Any]) -> None:
     assert device_calls.cached(("conv", 1), arguments(), 0) is None
 
 
+def test_equal_values_of_other_types_are_read() -> None:
+    """True equals 1, also deep inside; what might change is never kept."""
+    pairs = ((1, 1), (0, 1))
+    raw = arguments(stride=pairs)
+    device_calls.remember(KIND, raw, call_of(Backend()), CHOICE, TAKES)
+    assert device_calls.cached(KIND, arguments(stride=((1, 1), (0, 1))), 0) is not None
+    for other in (((True, 1), (0, 1)), ((1.0, 1), (0, 1)), ([1, 1], (0, 1)), object()):
+        assert device_calls.cached(KIND, arguments(stride=other), 0) is None
+
+
 @pytest.mark.parametrize(
     "changed",
     [

@@ -12,8 +12,10 @@ namespace pyconv {
 
 #if PYCONV_INDEX_BITS == 64
 using Index = long long;
+using UnsignedIndex = unsigned long long;
 #elif PYCONV_INDEX_BITS == 32
 using Index = int;
+using UnsignedIndex = unsigned;
 #else
 #error "PYCONV_INDEX_BITS must be 32 or 64"
 #endif
@@ -67,8 +69,7 @@ __device__ inline Index offset_of(const OutputCoordinates& y, const int64* pitch
 
 // Whether 0 <= position < extent, as one comparison.
 __device__ inline bool is_inside(Index position, Index extent) {
-    using Unsigned = decltype(sizeof(Index) == 8 ? 0ULL : 0U);
-    return static_cast<Unsigned>(position) < static_cast<Unsigned>(extent);
+    return static_cast<UnsignedIndex>(position) < static_cast<UnsignedIndex>(extent);
 }
 
 // Where a position of the padded axis lies in the input; -1 where it is zero padding or

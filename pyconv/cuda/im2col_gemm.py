@@ -17,9 +17,9 @@ from pyconv.cuda.counts import window_taps
 from pyconv.cuda.device import NOMINAL
 from pyconv.cuda.implicit_gemm import (
     BLOCK_K,
-    LARGE_BLOCK,
     TILES,
     GemmTile,
+    blocks_together,
     chain_us,
     gemm_blocks,
     gemm_shared_bytes,
@@ -103,7 +103,8 @@ def _product_us(problem: ConvProblem, tile: GemmTile, ceilings: Ceilings) -> flo
     """Estimate microseconds of the matrix product with a tile."""
     blocks = problem.groups * prod(gemm_blocks(problem, tile))
     together = roofline_us(_padded(problem, tile), ceilings, slowdown(blocks, tile))
-    return max(together, chain_us(problem, ceilings))
+    inner = problem.c // problem.groups * prod(problem.kernel)
+    return max(together, chain_us(ceil_div(inner, BLOCK_K), ceilings))
 
 
 def _supports(problem: ConvProblem) -> str:
@@ -160,7 +161,7 @@ def _launches(problem: ConvProblem) -> tuple[Launch, ...]:
                 blocks=part.groups * prod(gemm_blocks(part, tile)),
                 threads=tile.threads,
                 shared_bytes=gemm_shared_bytes(part, tile),
-                blocks_together=1 + (tile.threads == LARGE_BLOCK),
+                blocks_together=blocks_together(problem, tile),
                 step="multiply",
                 arguments=("x", "weight", "bias", "residual", "y", "columns"),
                 part=part,

@@ -199,9 +199,8 @@ def slowdown(blocks: int, tile: GemmTile) -> float:
     return waves * MULTIPROCESSORS / blocks / (speed * tile.efficiency)
 
 
-def chain_us(problem: ConvProblem, ceilings: Ceilings) -> float:
+def chain_us(steps: int, ceilings: Ceilings) -> float:
     """Estimate microseconds of one block alone: its steps wait for each other."""
-    steps = ceil_div(problem.c // problem.groups, BLOCK_K) * prod(problem.kernel)
     return ceilings.launch_us + steps * STEP_US
 
 
@@ -209,7 +208,8 @@ def _tile_us(problem: ConvProblem, tile: GemmTile, ceilings: Ceilings) -> float:
     """Estimate microseconds with a tile."""
     blocks = problem.groups * prod(gemm_blocks(problem, tile))
     together = roofline_us(_padded(problem, tile), ceilings, slowdown(blocks, tile))
-    return max(together, chain_us(problem, ceilings))
+    steps = ceil_div(problem.c // problem.groups, BLOCK_K) * prod(problem.kernel)
+    return max(together, chain_us(steps, ceilings))
 
 
 @lru_cache(maxsize=1024)

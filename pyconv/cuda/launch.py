@@ -60,7 +60,7 @@ class _Ready:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class CudaPlan:
-    """A problem, the kernel chosen for it and how it is launched; immutable."""
+    """A problem, the kernel chosen for it and how it is launched."""
 
     problem: Problem
     kernel: Kernel
@@ -131,13 +131,19 @@ def index_bits(problem: Problem) -> int:
             strict=True,
         )
     ]
+    # A window's beginning may lie in the padding, and is an offset all the same.
+    windows = sum(
+        extent * abs(step)
+        for extent, step in zip(padded, problem.x_pitch[2:], strict=True)
+    )
     plane = prod(problem.input)
     channels = problem.k if isinstance(problem, ConvProblem) else problem.c
     reaches = [
         outputs(problem),
         plane,
         *padded,
-        _reach((problem.n, problem.c, *problem.input), tuple(problem.x_pitch)),
+        windows
+        + _reach((problem.n, problem.c, *problem.input), tuple(problem.x_pitch)),
         _reach((problem.n, channels, *problem.output), tuple(problem.y_pitch)),
     ]
     if isinstance(problem, ConvProblem):

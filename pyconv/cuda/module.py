@@ -14,7 +14,7 @@ import hashlib
 import os
 import tempfile
 import threading
-from functools import lru_cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -262,7 +262,7 @@ class Loaded:
             self._last.record(stream)
 
 
-@lru_cache(maxsize=512)
+@cache  # CuPy keeps the modules in any case
 def load(
     source: str,
     options: tuple[str, ...],

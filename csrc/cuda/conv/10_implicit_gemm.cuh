@@ -79,12 +79,13 @@ struct Pixels {
     }
 };
 
-// The depth at which the window of a row past the last one begins.
+// The depth at which the window of a row past the last one begins: where zeros pad,
+// behind the end, elsewhere before every beginning there is.
 template <PaddingMode MODE>
 __device__ inline Index missing_start(const ConvProblem& p) {
-    // Behind the end all of a window is padding of zeros.
-    return MODE == PAD_ZEROS ? static_cast<Index>(p.input[0])
-                             : Index(1) << (8 * sizeof(Index) - 2);
+    constexpr Index LEAST =
+        static_cast<Index>(UnsignedIndex(1) << (8 * sizeof(Index) - 1));
+    return MODE == PAD_ZEROS ? static_cast<Index>(p.input[0]) : LEAST;
 }
 
 template <PaddingMode MODE>
@@ -173,12 +174,13 @@ struct XLoader {
                         mine.start[axis] + tap[axis],
                         static_cast<Index>(p.input[axis]));
             } else {
-                inside = inside && mine.start[0] != missing_start<MODE>(p);
+                const bool is_row = mine.start[0] != missing_start<MODE>(p);
+                inside = inside && is_row;
                 offset += step.channel * static_cast<Index>(p.x_pitch[1]);
 #pragma unroll
                 for (int axis = 0; axis < 3; ++axis) {
                     const Index at = input_index(
-                        mine.start[axis] + tap[axis],
+                        is_row ? mine.start[axis] + tap[axis] : Index(0),
                         static_cast<Index>(p.input[axis]),
                         MODE);
                     inside = inside && at >= 0;
