@@ -268,3 +268,25 @@ def test_shared_memory_the_device_has_not_is_refused(
     assert "16384" in reason
     with pytest.raises(ValueError, match="async_pipeline"):
         launch.make_plan(plan.problem, "async_pipeline")
+
+
+def test_windows_that_begin_far_before_x_take_wide_indices() -> None:
+    """Rows of a million elements, padded by 3000 rows: the beginning is 3e9 away."""
+    case = ConvCase("plain", (1, 8, 8), (1, 3, 3), c=1, k=1)
+    plan = conv_plan(find("conv", "naive"), case)
+    assert plan is not None
+    fields = {name: getattr(plan.problem, name) for name in CONV_RECORD.names or ()}
+    row = 2**20
+    fields.update(
+        input=(1, 2, row),
+        output=(1, 2, row),
+        kernel=(1, 3, 1),
+        dilation=(1, 3000, 1),
+        pad_before=(0, 3000, 0),
+        pad_after=(0, 3000, 0),
+        x_pitch=(2 * row, 2 * row, 2 * row, row, 1),
+        y_pitch=(2 * row, 2 * row, 2 * row, row, 1),
+    )
+    assert launch.index_bits(type(plan.problem)(**fields)) == 64
+    fields.update(dilation=(1, 30, 1), pad_before=(0, 30, 0), pad_after=(0, 30, 0))
+    assert launch.index_bits(type(plan.problem)(**fields)) == 32
