@@ -181,9 +181,9 @@ def conv2d(
     float32 is summed in float32, float64 in float64, halves in float32 and rounded once.
     Integers of 8 and 16 bits give int32, wider ones int64 (uint64 itself), modulo 2^32 and
     2^64; bias has that type, with halves float32. Direct sums add in one order (r, s,
-    then c), whatever the algorithm ("reference" has an order of its own). Results do not
-    depend on the number of threads, the batch or the memory order. Zero padding adds no
-    term, whatever the weight over it.
+    then c), whatever the algorithm ("reference" and the plain loops beside it round each
+    product besides). Results do not depend on the number of threads, the batch or the
+    memory order. Zero padding adds no term, whatever the weight over it.
 
     References
     ----------

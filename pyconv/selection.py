@@ -1,8 +1,8 @@
 """Which candidate is taken: the quickest of those that round as a usual batch's quickest.
 
 How results are rounded is chosen for one batch size, one sample on the CPU, in one memory
-order. Algorithms that round alike may be exchanged for each other freely; between the others neither the batch
-nor the order of memory may decide, or it would show in the result.
+order. Algorithms that round alike may be exchanged for each other freely; between the
+others neither the batch nor the order of memory may decide, or it would show in the result.
 """
 
 from __future__ import annotations
@@ -45,6 +45,6 @@ def _rounding(problem: Problem, ask: Ask, keeps_weights: bool, usual_batch: int)
 
 
 def _rank(one: Candidate, keeps_weights: bool) -> tuple[bool, float]:
-    """Order candidates: cheapest first, the reference last."""
+    """Order candidates: cheapest first, the reference and its like last."""
     cost = one.cost_us if keeps_weights else one.cost_us + one.pack_us
-    return one.name == "reference", cost
+    return one.rounding == "reference", cost

@@ -37,6 +37,8 @@ SAME_ORDER = (
     "grouped",
     "few_channels",
 )
+# Plain code, that rounds as the reference does and is never chosen.
+PLAIN_LOOPS = ("reordered", "cache_tiled")
 # They round by tiles: whole numbers are not exact, and the bound is their own.
 WINOGRAD = ("winograd", "winograd_staged")
 DIRECT_SUMS = tuple(name for name in ALGORITHMS if name not in WINOGRAD)
@@ -137,6 +139,21 @@ def test_one_order_of_summation(case: ConvCase) -> None:
             if y is not None:
                 message = f"{algorithm} {order}"
                 np.testing.assert_array_equal(y, first, err_msg=message)
+
+
+@each_case
+@pytest.mark.parametrize("algorithm", PLAIN_LOOPS)
+def test_plain_loops_give_the_bits_of_the_reference(
+    algorithm: str, case: ConvCase
+) -> None:
+    for dtype in DTYPES:
+        x, w = conv_tensors(case, dtype)
+        like = run(case, x, w, "reference").shape
+        for more in epilogues(case, dtype, like):
+            exact = run(case, x, w, "reference", **more)
+            for order in ORDERS:
+                y = run(case, in_order(x, order), w, algorithm, **more)
+                np.testing.assert_array_equal(y, exact, err_msg=f"{order} {[*more]}")
 
 
 @each_case

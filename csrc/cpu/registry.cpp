@@ -4,6 +4,8 @@
 namespace pyconv {
 
 extern const ConvAlgorithm conv_reference;
+extern const ConvAlgorithm conv_reordered;
+extern const ConvAlgorithm conv_cache_tiled;
 extern const ConvAlgorithm conv_im2col;
 extern const ConvAlgorithm conv_implicit_gemm;
 extern const ConvAlgorithm conv_direct;
@@ -36,6 +38,8 @@ extern const UnaryAlgorithm bias_direct;
 std::span<const ConvAlgorithm* const> conv_algorithms() {
     static constexpr const ConvAlgorithm* ALL[] = {
         &conv_reference,
+        &conv_reordered,
+        &conv_cache_tiled,
         &conv_im2col,
         &conv_implicit_gemm,
         &conv_direct,

@@ -45,7 +45,8 @@ const ConvAlgorithm* cheapest(
     for (const ConvAlgorithm* one : conv_algorithms()) {
         const bool fits =
             rounding == nullptr || std::strcmp(one->rounding, rounding) == 0;
-        if (!fits || std::strcmp(one->name, "reference") == 0 ||
+        // What rounds as the reference is there to be looked at.
+        if (!fits || std::strcmp(one->rounding, "reference") == 0 ||
             !refusal(*one, problem).empty()) {
             continue;
         }

@@ -51,6 +51,13 @@ inline double products_of(const ConvProblem& problem) {
            static_cast<double>(volume(problem.kernel));
 }
 
+// Operations of a sum that leaves out what lies in zero padding, and of its end: bias
+// and residual are added, be they zero.
+inline double definition_flops(const ConvProblem& problem) {
+    return 2.0 * products_of(problem) * inside_share(problem) +
+           2.0 * outputs_of(problem);
+}
+
 inline double bytes_of_x(const ConvProblem& problem) {
     return static_cast<double>(problem.n) * static_cast<double>(problem.c) *
            static_cast<double>(volume(problem.input)) *

@@ -132,7 +132,7 @@ Movement movement(const ConvProblem& problem, const IsaTable&, const Machine& ho
     const double swept =
         x / static_cast<double>(problem.groups) * static_cast<double>(problem.k) +
         w * static_cast<double>(problem.n) + y;
-    return layered(2.0 * products_of(problem), swept, swept, x + w + y, x, host);
+    return layered(definition_flops(problem), swept, swept, x + w + y, x, host);
 }
 
 ConvPlan plan(const ConvProblem& problem, const IsaTable& isa, const Machine&) {
