@@ -14,8 +14,6 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-import numpy as np
-
 from benchmarks.gpu_contenders import (
     Queue,
     captured,
@@ -31,26 +29,8 @@ from pyconv.movement.layers import square
 __all__ = ["KERNELS", "ceilings", "conformance", "launch"]
 
 SIZE = 8192  # of the matrices
-L2_BYTES = 16 * 2**20  # fits every L2 of interest, and no L1
-L2_ROUNDS = 64
-L2_THREADS = 512
-BLOCKS_A_PROCESSOR = 4
 ARGUMENTS = 12
 
-_READ_L2 = """
-extern "C" __global__ void read_l2(
-    const float4* from, float* to, int vectors, int rounds) {
-    float sum = 0;
-    for (int round = 0; round < rounds; ++round)
-        for (int i = blockIdx.x * blockDim.x + threadIdx.x; i < vectors;
-             i += gridDim.x * blockDim.x) {
-            const float4 v = __ldcg(from + i); // past L1
-            sum += v.x + v.y + v.z + v.w;
-        }
-    if (sum == 12345.0f) // never: but the sum must be computed
-        *to = sum;
-}
-"""
 _ONE = """
 extern "C" __global__ void one(float*) {}
 """
@@ -58,7 +38,7 @@ _TWELVE = f"""
 extern "C" __global__ void twelve({", ".join(["float*"] * ARGUMENTS)}) {{}}
 """
 # Every text that is compiled here; a test compiles them without a GPU.
-KERNELS = {"read_l2": _READ_L2, "one": _ONE, "twelve": _TWELVE}
+KERNELS = {"one": _ONE, "twelve": _TWELVE}
 
 
 def _load(name: str) -> Any:
@@ -71,20 +51,15 @@ def _load(name: str) -> Any:
 
 
 def ceilings(queue: Queue) -> dict[str, Any]:
-    """Measure copy and L2 bandwidth, and fp32, TF32 and bf16 matrix products."""
+    """Measure the rates of pyconv's own loops, a copy, fp32, TF32 and bf16 products."""
     cupy, torch = queue.cupy, torch_or_none()
+    flops_a_second, bandwidth = cuda_backend().measuring.rates()
     source = cupy.random.standard_normal(2**29, dtype=cupy.float32)
     target = cupy.empty_like(source)
-    small = cupy.zeros(L2_BYTES // 4, cupy.float32)
-    processors = cupy.cuda.Device().attributes["MultiProcessorCount"]
-    blocks = BLOCKS_A_PROCESSOR * processors
-    read_l2 = _load("read_l2")
-    asked = (small, target, np.int32(L2_BYTES // 16), np.int32(L2_ROUNDS))
     runs: dict[str, Callable[[int], object]] = {
         "copy": lambda _: cupy.copyto(target, source),
-        "l2_to_processors": lambda _: read_l2.launch(blocks, L2_THREADS, asked),
     }
-    moved = {"copy": 2 * source.nbytes, "l2_to_processors": L2_BYTES * L2_ROUNDS}
+    moved = {"copy": 2 * source.nbytes}
     flops = {}
     if torch is not None:
         a, b = (torch.randn(SIZE, SIZE, device="cuda") for _ in range(2))
@@ -96,13 +71,13 @@ def ceilings(queue: Queue) -> dict[str, Any]:
         ):
             runs[name] = partial(_product, torch, *matrices, allowed)
             flops[name] = 2 * SIZE**3
-    times = queue.turns(runs)
+    times: dict[str, Any] = queue.turns(runs)
     for name, time in times.items():
         if name in moved:
             time["gbytes_per_s"] = moved[name] / time["median_us"] * 1e-3
         if name in flops:
             time["tflops"] = flops[name] / time["median_us"] * 1e-6
-    return times
+    return {**times, "rates": {"flops": flops_a_second, "bandwidth": bandwidth}}
 
 
 def _product(torch: Any, a: Any, b: Any, tf32: bool, _: int) -> object:

@@ -23,13 +23,6 @@ SAMPLE_SECONDS = 2e-3  # of queued work: a hundred times an event's resolution
 FLOAT32_BYTES = 4
 ROTATE_BYTES = 256 * 2**20  # four times the largest L2 (60 MB on an H200)
 
-_SPIN = """
-extern "C" __global__ void spin(long long cycles) {
-    const long long start = clock64();
-    while (clock64() - start < cycles) {}
-}
-"""
-
 
 def cuda_backend() -> Any:
     """Give pyconv.cuda, which imports CuPy only where a GPU is asked for."""
@@ -56,19 +49,14 @@ class Queue:
     def __init__(self, samples: int = SAMPLES) -> None:
         import cupy
 
-        from pyconv.cuda import device, module
-
         self.cupy = cupy
         self.samples = samples
-        number = device.current_device()
-        options = module.options_for(device.architecture(number), 32)
-        self.spin = module.load(_SPIN, options, "spin", number)
 
     def _elapsed(self, run: Callable[[int], object], count: int, hold: bool) -> float:
         """Seconds of `count` calls; `hold` keeps the card busy while they queue."""
         start, stop = self.cupy.cuda.Event(), self.cupy.cuda.Event()
         if hold:  # about 40 us a call at 2 GHz: more than the host needs to launch
-            self.spin.launch(1, 1, (np.int64(80_000 * count),))
+            cuda_backend().measuring.spin(80_000 * count)
         start.record()
         for call in range(count):
             run(call)

@@ -7,7 +7,6 @@ few layers, alone, with empty caches.
 from __future__ import annotations
 
 import json
-import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -44,13 +43,7 @@ def counters(_: Queue, layers: tuple[Layer, ...]) -> dict[str, Any]:
             str(predicted),
             *names,
         ]
-        done = subprocess.run(
-            ncu.command(program), capture_output=True, text=True, cwd=ROOT, check=False
-        )
-        counted = ncu.launches(done.stdout)
-        if done.returncode:
-            said = (done.stderr or done.stdout).strip().splitlines()
-            raise RuntimeError(f"what ncu ran failed: {said[-1] if said else '?'}")
+        (counted,) = ncu.count(program, str(ROOT))
         return paired(json.loads(predicted.read_text()), counted)
 
 
@@ -70,6 +63,8 @@ def paired(
             "predicted_us": run["cost_us"],
             "flops": sum(one.flops for one in mine),
             "predicted_flops": run["flops"],
+            "l1_bytes": sum(one.l1_bytes for one in mine),
+            "predicted_l1_bytes": run["bytes"]["l1"],
             "l2_bytes": sum(one.l2_bytes for one in mine),
             "predicted_l2_bytes": run["bytes"]["l2"],
             "dram_bytes": sum(one.dram_bytes for one in mine),

@@ -28,7 +28,7 @@ from pyconv.errors import BackendUnavailable, ShapeError, UnsupportedAlgorithm
 from pyconv.folding import fold_batch_norm
 from pyconv.inspection import Explanation, Info, Part, explain, info
 from pyconv.layers import Conv1d, Conv2d, Conv3d
-from pyconv.movement import Ceilings, Profile, ceilings, profile
+from pyconv.movement import Ceilings, Ladder, Profile, ceilings, ladder, profile
 from pyconv.pooling import (
     avg_pool1d,
     avg_pool2d,
@@ -56,6 +56,7 @@ __all__ = [
     "Event",
     "Explanation",
     "Info",
+    "Ladder",
     "Part",
     "Profile",
     "ShapeError",
@@ -89,6 +90,7 @@ __all__ = [
     "grad",
     "im2col",
     "info",
+    "ladder",
     "lp_pool1d",
     "lp_pool2d",
     "lp_pool3d",

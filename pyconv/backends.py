@@ -57,6 +57,15 @@ class CudaBackend:
 
         self._cuda = cuda
 
+    @property
+    def measuring(self) -> Any:
+        """Events and ceilings: pyconv.cuda.measuring."""
+        return self._cuda.measuring
+
+    def current_device(self) -> int:
+        """Give the number of the current device."""
+        return self._cuda.device.current_device()
+
     def variant(self) -> str:
         """Name what plans depend on: nothing beside the problem."""
         return "cuda"

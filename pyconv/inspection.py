@@ -264,9 +264,11 @@ def _phases(told: list[Explanation]) -> Candidate:
 
 def _explained_adjoint(read: Adjoint) -> Explanation:
     """Ask about every phase, and about the whole where that may be taken."""
+    whole = read.whole(dry=True)
+    if read.may_be_whole and not read.is_cut:
+        return _explained(whole)  # asked for by name: no phase has such an algorithm
     calls = [phase.read(read.rank, dry=True) for phase in read.phases]
     told = [_explained(call) for call in calls]
-    whole = read.whole(dry=True)
     found: tuple[Candidate, ...] = (_phases(told),)
     chosen = "phases"
     if read.may_be_whole:

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -10,7 +14,11 @@ from benchmarks.gpu_counters import paired
 from pyconv.movement import ncu
 
 COLUMNS = ("ID", "Kernel Name", "Grid Size", *ncu.METRICS)
-UNITS = ("", "", "", "ns", "byte", "byte", "sector", "sector", "inst", "inst", "inst")
+UNITS = (
+    *("", "", "", "ns", "byte", "byte", "sector", "sector", ""),
+    *("inst",) * 6,
+    *("%", "%"),
+)
 FIRST = (
     "0",
     "pyconv_conv_im2col_gemm_unfold",
@@ -20,8 +28,9 @@ FIRST = (
     "10,213,120",
     "803,072",
     "1,605,632",
-    "0",
-    "0",
+    "1,003,520",
+    *("0",) * 6,
+    "3.5",
     "0",
 )
 SECOND = (
@@ -33,10 +42,17 @@ SECOND = (
     "79,875,072",
     "1,706,000",
     "3,211,264",
+    "30,000,000",
     "1,644,167,168",
     "10",
     "7",
+    "5",
+    "1",
+    "1",
+    "61.25",
+    "n/a",
 )
+MARK = ("2", ncu.MARKER, "(1, 1, 1)", *("0",) * len(ncu.METRICS))
 TALK = (
     "==PROF== Connected to process 7 (/usr/bin/python3)\n"
     "==PROF== Disconnected from process 7\n"
@@ -54,10 +70,14 @@ def test_launches_are_read_in_order() -> None:
         kernel="pyconv_conv_im2col_gemm_unfold",
         us=62.208,
         flops=0,
+        l1_bytes=128 * 1003520,
         l2_bytes=32 * (803072 + 1605632),
         dram_bytes=25699584 + 10213120,
+        fma_percent=3.5,
+        tensor_percent=0.0,
     )
-    assert second.flops == 2 * 1644167168 + 17
+    assert second.flops == 2 * 1644167168 + 17 + 12
+    assert (second.fma_percent, second.tensor_percent) == (61.25, None)
 
 
 def test_larger_units_are_scaled() -> None:
@@ -79,7 +99,7 @@ def test_no_launch_is_an_empty_list() -> None:
     [
         ("", ValueError, "no table"),
         ("hello\nworld\n", ValueError, "no table"),
-        (table(COLUMNS[:-1], UNITS[:-1]), ValueError, "lacks smsp__sass"),
+        (table(COLUMNS[:-1], UNITS[:-1]), ValueError, "lacks sm__pipe_tensor"),
         (f"{TALK}==ERROR== Failed to find metric x\n", RuntimeError, "find metric x"),
         (
             "==ERROR== ERR_NVGPUCTRPERM - The user does not have permission\n",
@@ -101,13 +121,76 @@ def test_the_command_counts_our_kernels_alone() -> None:
     assert "--kernel-name=regex:^pyconv_" in command
 
 
+def written_by(stdout: str, stderr: str = "", status: int = 0) -> str:
+    """A program that stands in for ncu: says its lines whatever it is asked."""
+    return (
+        f"#!{sys.executable}\nimport sys\nsys.stdout.write({stdout!r})\n"
+        f"sys.stderr.write({stderr!r})\nsys.exit({status})\n"
+    )
+
+
+@pytest.fixture
+def fake_ncu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    def put(*said: Any) -> None:
+        program = tmp_path / "ncu"
+        program.write_text(written_by(*said))
+        program.chmod(0o755)
+        monkeypatch.setenv("PATH", str(tmp_path))
+
+    return put
+
+
+def test_calls_are_parted_by_their_markers(fake_ncu: Callable[..., None]) -> None:
+    fake_ncu(table(COLUMNS, UNITS, FIRST, SECOND, MARK, FIRST, MARK, MARK))
+    calls = ncu.count(["anything"])
+    assert [len(one) for one in calls] == [2, 1, 0]
+    added = ncu.totals(calls[0])
+    assert added["l1"].value == 128 * (1003520 + 30000000)
+    assert added["flops"].value == 2 * 1644167168 + 29
+    assert ncu.totals(calls[2])["dram"].value == 0
+
+
+def test_calls_without_a_marker_are_one(fake_ncu: Callable[..., None]) -> None:
+    fake_ncu(table(COLUMNS, UNITS, FIRST, SECOND))
+    assert [len(one) for one in ncu.count(["anything"])] == [2]
+
+
+@pytest.mark.parametrize(
+    ("said", "told"),
+    [
+        (
+            ("", "pyconv: no such layer\n", 2),
+            "what ncu ran failed: pyconv: no such layer",
+        ),
+        (
+            ("==ERROR== ERR_NVGPUCTRPERM\n", "", 1),
+            "NVreg_RestrictProfilingToAdminUsers",
+        ),
+        (("", "", 9), "what ncu ran failed: no word"),
+    ],
+    ids=["program", "permission", "silent"],
+)
+def test_what_failed_is_told(
+    said: Any, told: str, fake_ncu: Callable[..., None]
+) -> None:
+    fake_ncu(*said)
+    with pytest.raises(RuntimeError, match=told):
+        ncu.count(["anything"])
+
+
+def test_no_ncu_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(RuntimeError, match="not on the PATH"):
+        ncu.count(["anything"])
+
+
 def test_a_run_takes_its_launches() -> None:
     run = {
         "layer": "a",
         "memory": "first",
         "name": "conv im2col_gemm",
         "cost_us": 1.0,
-        "bytes": {"l2": 5, "dram": 6},
+        "bytes": {"l1": 4, "l2": 5, "dram": 6},
         "flops": 7,
         "launches": 2,
     }

@@ -1,16 +1,17 @@
-"""The command line: python -m pyconv info | explain | profile | whatif | warmup."""
+"""The command line: python -m pyconv info | explain | profile | bench | whatif | warmup."""
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
-from collections.abc import Callable, Iterable
-
-import numpy as np
+from collections.abc import Callable
 
 import pyconv as pc
-from pyconv.cli.calls import Array, add_call, described, dtype_named
+from pyconv.cli.calls import add_call, described
+from pyconv.cli.console import formatter, say
+from pyconv.cli.profiling import add_device, bench, profile
 from pyconv.cli.warmup import warm_up
 from pyconv.cli.whatif import add_machine, what_if
 
@@ -18,28 +19,35 @@ __all__ = ["main"]
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="pyconv", description=__doc__)
+    shape = formatter()
+    parser = argparse.ArgumentParser(
+        prog="pyconv", description=__doc__, formatter_class=shape
+    )
     commands = parser.add_subparsers(dest="command", required=True)
-    facts = commands.add_parser("info", help="what this installation and machine have")
+
+    def command(name: str, help_text: str) -> argparse.ArgumentParser:
+        return commands.add_parser(
+            name, help=help_text, description=help_text, formatter_class=shape
+        )
+
+    facts = command("info", "what this installation and machine have")
     facts.add_argument("--json", action="store_true", help="print JSON")
-    explain = commands.add_parser("explain", help="what a call would do; nothing runs")
+    explain = command("explain", "what a call would do; nothing runs")
     add_call(explain)
     explain.add_argument("--json", action="store_true", help="print JSON")
-    profile = commands.add_parser(
-        "profile", help="run a call on the CPU: time, bytes and operations"
+    profiled = command("profile", "run a call: its time, bytes and operations")
+    add_call(profiled)
+    add_device(profiled)
+    benched = command(
+        "bench", "run a call by every algorithm: what each changes in how data moves"
     )
-    add_call(profile)
-    profile.add_argument(
-        "--seconds", type=float, default=0.2, help="how long it is timed"
-    )
-    profile.add_argument("--json", action="store_true", help="print JSON")
-    whatif = commands.add_parser(
-        "whatif", help="what the model expects on a machine that is not here"
-    )
+    add_call(benched)
+    add_device(benched)
+    whatif = command("whatif", "what the model expects on a machine that is not here")
     add_call(whatif)
     add_machine(whatif)
-    warmup = commands.add_parser(
-        "warmup", help="compile CUDA kernels before they are asked for; needs no GPU"
+    warmup = command(
+        "warmup", "compile CUDA kernels before they are asked for; needs no GPU"
     )
     add_call(warmup, optional=True)
     warmup.add_argument(
@@ -48,56 +56,25 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _numbers(shape: tuple[int, ...], dtype: str) -> Array:
-    """Make an array of numbers, the same on every run."""
-    random = np.random.default_rng(0)
-    kind = dtype_named(dtype)
-    if kind.kind in "iu":
-        return random.integers(0, 4, shape).astype(kind)
-    array: Array = random.standard_normal(shape, np.float32).astype(kind)
-    return array
-
-
 def _info(options: argparse.Namespace) -> None:
     facts = pc.info()
-    print(json.dumps(facts, indent=2) if options.json else facts)
+    if options.json:
+        print(json.dumps(facts, indent=2))
+    else:
+        say(facts)
 
 
 def _explain(options: argparse.Namespace) -> None:
-    _show(
-        (
-            (title, pc.explain(function, **arguments))
-            for title, function, arguments in described(options)
-        ),
-        options,
-    )
-
-
-def _profile(options: argparse.Namespace) -> None:
-    _show(
-        (
-            (title, pc.profile(function, seconds=options.seconds, **arguments))
-            for title, function, arguments in described(options, _numbers)
-        ),
-        options,
-    )
-
-
-def _show(
-    told: Iterable[tuple[str, pc.Explanation | pc.Profile]], options: argparse.Namespace
-) -> None:
-    """Print what is told of each call as it comes: tables under names, or JSON.
-
-    JSON of a --layer is a list, which may be of one.
-    """
+    """Explain each call as it comes; JSON of a --layer is a list, which may be of one."""
     found = []
-    for title, one in told:
+    for title, function, arguments in described(options):
+        told = pc.explain(function, **arguments)
         if options.json:
-            found.append({"name": title, **one.to_dict()})
+            found.append({"name": title, **told.to_dict()})
             continue
         if options.layer is not None:
-            print(title)
-        print(one, flush=True)
+            say(title)
+        say(told)
     if options.json:
         print(json.dumps(found if options.layer is not None else found[0], indent=2))
 
@@ -105,16 +82,21 @@ def _show(
 def main(arguments: list[str] | None = None) -> int:
     """Run one command; errors are one line on stderr, and exit status 2."""
     parser = _parser()
-    options = parser.parse_args(arguments)
+    words = sys.argv[1:] if arguments is None else list(arguments)
+    options = parser.parse_args(words)
     commands: dict[str, Callable[[argparse.Namespace], None]] = {
         "info": _info,
         "explain": _explain,
-        "profile": _profile,
+        "profile": lambda given: profile(given, words),
+        "bench": lambda given: bench(given, words),
         "whatif": what_if,
         "warmup": lambda given: warm_up(given, parser.parse_args),
     }
     try:
         commands[options.command](options)
+    except BrokenPipeError:  # whoever read the output has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
     except (
         TypeError,
         ValueError,

@@ -11,6 +11,7 @@ from typing import Any
 
 import pyconv as pc
 from pyconv.cli.calls import Described, described
+from pyconv.cli.console import say, track
 from pyconv.movement.events import LEVELS
 from pyconv.movement.problems import parse_layer
 from pyconv.movement.whatif import (
@@ -142,7 +143,7 @@ def _grid(options: argparse.Namespace, machine: Machine) -> list[list[Outlook | 
         )
     return [
         [_quickest(options, machine, text, kernel, channels) for channels in CHANNELS]
-        for kernel in KERNELS
+        for kernel in track(KERNELS, "whatif --map")
     ]
 
 
@@ -183,11 +184,11 @@ def _map(options: argparse.Namespace, machine: Machine) -> None:
         return
     names = [["-" if one is None else one.name for one in row] for row in rows]
     wide = 2 + max(len(name) for row in names for name in row)
-    print(machine)
-    print(f"{'kernel':<8}" + "".join(f"{f'c=k={c}':<{wide}}" for c in CHANNELS))
+    say(machine)
+    say(f"{'kernel':<8}" + "".join(f"{f'c=k={c}':<{wide}}" for c in CHANNELS))
     for kernel, row in zip(KERNELS, names, strict=True):
         cells = "".join(f"{name:<{wide}}" for name in row)
-        print(f"{f'{kernel}x{kernel}':<8}{cells}".rstrip())
+        say(f"{f'{kernel}x{kernel}':<8}{cells}".rstrip())
 
 
 def what_if(options: argparse.Namespace) -> None:
@@ -198,7 +199,7 @@ def what_if(options: argparse.Namespace) -> None:
         return
     data: list[dict[str, Any]] = []
     if not options.json:
-        print(machine)
+        say(machine)
     for call in described(options):
         problem = _problem(call)
         found = whatif(problem, machine)
@@ -210,7 +211,7 @@ def what_if(options: argparse.Namespace) -> None:
             }
         )
         if not options.json:
-            print(call[0])
-            print(_table(found, problem.compulsory_bytes))
+            say(call[0])
+            say(_table(found, problem.compulsory_bytes))
     if options.json:
         print(json.dumps(data, indent=2))

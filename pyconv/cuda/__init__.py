@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from pyconv.cuda import device
+from pyconv.cuda import device, measuring
 from pyconv.cuda.device import availability
 from pyconv.cuda.kernel import Problem
 from pyconv.cuda.kernels import KERNELS, of_operation
@@ -27,6 +27,7 @@ __all__ = [
     "availability",
     "candidates",
     "empty",
+    "measuring",
     "plan",
     "run",
     "to_device",

@@ -3,6 +3,16 @@
 from __future__ import annotations
 
 from pyconv.movement.ceilings import Ceilings, ceilings
+from pyconv.movement.ladder import Ladder, Rung, ladder
 from pyconv.movement.profile import LevelBytes, Profile, profile
 
-__all__ = ["Ceilings", "LevelBytes", "Profile", "ceilings", "profile"]
+__all__ = [
+    "Ceilings",
+    "Ladder",
+    "LevelBytes",
+    "Profile",
+    "Rung",
+    "ceilings",
+    "ladder",
+    "profile",
+]

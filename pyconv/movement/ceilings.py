@@ -1,4 +1,4 @@
-"""What this machine can do at most: arithmetic, and bytes a second of every level."""
+"""What a device can do at most: arithmetic, and bytes a second of every level."""
 
 from __future__ import annotations
 
@@ -9,37 +9,46 @@ from pathlib import Path
 from typing import Any
 
 from pyconv import _core
+from pyconv.backends import cuda_backend
 
 __all__ = ["SWEEPS", "Ceilings", "ceilings", "l3_count"]
 
 SWEEPS = ("load", "store", "copy")
-# Where the swept bytes lie: filled into the level of this name of `Candidate.bytes`.
-SOURCES = {"l1": "l2", "l2": "l3", "dram": "memory"}
+# Where the bytes come from that `Candidate.bytes` has under a level's name: on a CPU they
+# are filled into it, on a GPU they leave it.
+SOURCES = {
+    "cpu": {"l1": "l2", "l2": "l3", "dram": "memory"},
+    "cuda": {"l1": "l1", "l2": "l2", "dram": "memory"},
+}
 SECONDS = 0.05  # of each loop
 MOST_BYTES = 256 << 20  # of a thread
 
 
 @dataclass(frozen=True, slots=True)
 class Ceilings:
-    """Rates of all threads together, measured.
+    """Rates of a whole device, measured.
 
     Parameters
     ----------
-    isa : str
-        The instruction set.
+    device : str
+        "cpu" or "cuda".
+    name : str
+        The instruction set, or the GPU's name.
     threads : int
-        How many threads took part.
+        How many threads took part; of a GPU none is counted.
     flops : dict of str to float
         Floating-point operations a second by element type, from registers; a
         multiply-add counts two.
     bandwidth : dict of str to dict
-        Bytes a second by where the data lies ("core" for L1, "l2", "l3", "memory") and
-        what is done: "load", "store" or "copy", of which half are read and half written.
-        A line that is stored to is read first; that is not counted. No "l3" where a
-        thread's half of its share is not twice an L2.
+        Bytes a second by where the data lies and what is done: "load", "store" or
+        "copy", of which half are read and half written. On the CPU "core" (L1), "l2",
+        "l3" and "memory": a line that is stored to is read first, which is not counted;
+        no "l3" where a thread's half of its share is not twice an L2. On a GPU "l1"
+        (shared memory) and "l2", which are loaded alone, and "memory".
     """
 
-    isa: str
+    device: str
+    name: str
     threads: int
     flops: dict[str, float]
     bandwidth: dict[str, dict[str, float]]
@@ -48,30 +57,37 @@ class Ceilings:
         """Return plain data."""
         return asdict(self)
 
+    @property
+    def title(self) -> str:
+        """Say what was measured: "avx2, 2 threads", or a GPU's name."""
+        return f"{self.name}, {self.threads} threads" if self.threads else self.name
+
     def bytes_a_second(self, level: str) -> float:
-        """Give the rate at which a level of `Candidate.bytes` can be filled.
+        """Give the rate at which the bytes of a level of `Candidate.bytes` can move.
 
         Parameters
         ----------
         level : str
             "l1", "l2" or "dram".
         """
-        source = SOURCES[level]
+        source = SOURCES[self.device][level]
         if source not in self.bandwidth:
             source = "memory"
         return self.bandwidth[source]["load"]
 
     def __str__(self) -> str:
-        lines = [f"{self.isa}, {self.threads} threads"]
+        lines = [self.title]
         lines += [
             f"{name:<10}{rate / 1e9:>10.4g} GFLOP/s"
             for name, rate in self.flops.items()
         ]
         lines.append(f"{'GB/s':<10}" + "".join(f"{sweep:>10}" for sweep in SWEEPS))
-        lines += [
-            f"{name:<10}" + "".join(f"{rates[sweep] / 1e9:>10.4g}" for sweep in SWEEPS)
-            for name, rates in self.bandwidth.items()
-        ]
+        for name, rates in self.bandwidth.items():
+            shown = (
+                f"{rates[sweep] / 1e9:.4g}" if sweep in rates else "-"
+                for sweep in SWEEPS
+            )
+            lines.append(f"{name:<10}" + "".join(f"{one:>10}" for one in shown))
         return "\n".join(lines)
 
 
@@ -102,7 +118,8 @@ def _swept_bytes(threads: int) -> dict[str, int]:
 def _measured(isa: str, threads: int, seconds: float) -> Ceilings:
     """Measure; the same question is asked once in a process."""
     return Ceilings(
-        isa=isa,
+        device="cpu",
+        name=isa,
         threads=threads,
         flops={
             "float32": _core.peak_flops(4, seconds),
@@ -115,23 +132,40 @@ def _measured(isa: str, threads: int, seconds: float) -> Ceilings:
     )
 
 
-def ceilings(seconds: float = SECONDS) -> Ceilings:
+@lru_cache(maxsize=8)
+def _measured_gpu(number: int) -> Ceilings:
+    """Measure the current GPU, whose number is the key."""
+    del number
+    cuda = cuda_backend()
+    flops, bandwidth = cuda.measuring.rates()
+    return Ceilings("cuda", cuda.measuring.name(), 0, flops, bandwidth)
+
+
+def ceilings(seconds: float = SECONDS, device: str = "cpu") -> Ceilings:
     """Measure what this machine can do at most.
 
     Parameters
     ----------
     seconds : float
-        About how long each of the 14 loops runs; a second in all by default.
+        About how long each of the 14 loops on the CPU runs; a second in all by default.
+    device : {"cpu", "cuda"}
+        What is measured: the CPU with the instruction set in use and
+        `get_num_threads()` threads, or the current GPU.
 
     Returns
     -------
     Ceilings
-        Of the instruction set in use and `get_num_threads()` threads. Asked again, the
-        first answer is given again. Prints as a table.
+        Asked again, the first answer is given again. Prints as a table.
 
     Raises
     ------
     ValueError
-        Unless 0 < seconds <= 60.
+        Unless 0 < seconds <= 60; for another device.
+    BackendUnavailable
+        For "cuda" where there is no GPU, with the reason.
     """
+    if device == "cuda":
+        return _measured_gpu(cuda_backend().current_device())
+    if device != "cpu":
+        raise ValueError(f"device must be 'cpu' or 'cuda', got {device!r}")
     return _measured(_core.active_isa(), _core.get_num_threads(), seconds)

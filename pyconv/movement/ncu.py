@@ -10,25 +10,34 @@ from __future__ import annotations
 
 import csv
 import shutil
+import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-__all__ = ["Launch", "command", "launches", "missing"]
+from pyconv.movement.counters import Count
 
+__all__ = ["MARKER", "Launch", "command", "count", "launches", "missing", "totals"]
+
+MARKER = "pyconv_marker"  # launched after each call, where several are counted
 SECTOR_BYTES = 32
+PASS_BYTES = 128  # of L1 and shared memory: what one passage can carry
 TIME = "gpu__time_duration.sum"
 DRAM = ("dram__bytes_read.sum", "dram__bytes_write.sum")
 L2 = (
     "lts__t_sectors_srcunit_tex_op_read.sum",
     "lts__t_sectors_srcunit_tex_op_write.sum",
 )
+L1 = ("l1tex__data_pipe_lsu_wavefronts.sum",)
 # Per thread that was not predicated off; a fused multiply-add is two operations.
 FLOPS = {
-    "smsp__sass_thread_inst_executed_op_ffma_pred_on.sum": 2,
-    "smsp__sass_thread_inst_executed_op_fadd_pred_on.sum": 1,
-    "smsp__sass_thread_inst_executed_op_fmul_pred_on.sum": 1,
+    f"smsp__sass_thread_inst_executed_op_{kind}{operation}_pred_on.sum": worth
+    for kind in "fd"
+    for operation, worth in (("fma", 2), ("add", 1), ("mul", 1))
 }
-METRICS = (TIME, *DRAM, *L2, *FLOPS)
+# Of the cycles that a multiprocessor was busy, those that a pipe was.
+FMA_PIPE = "sm__pipe_fma_cycles_active.avg.pct_of_peak_sustained_active"
+TENSOR_PIPE = "sm__pipe_tensor_cycles_active.avg.pct_of_peak_sustained_active"
+METRICS = (TIME, *DRAM, *L2, *L1, *FLOPS, FMA_PIPE, TENSOR_PIPE)
 # ncu writes large figures in larger units, unless it is asked for base units.
 SCALES = {"Kbyte": 1e3, "Mbyte": 1e6, "Gbyte": 1e9, "us": 1e3, "ms": 1e6}
 
@@ -44,17 +53,23 @@ class Launch:
     us : float
         Microseconds, replays aside.
     flops : int
-        float32 operations; other types are not counted.
-    l2_bytes, dram_bytes : int
-        Between L2 and the multiprocessors, and over the device memory's bus, read and
-        written.
+        Operations on float32 and float64; a fused multiply-add is two.
+    l1_bytes, l2_bytes, dram_bytes : int
+        Through L1 and shared memory (128 for each passage, full or not), between L2 and
+        the multiprocessors, and over the device memory's bus; read and written.
+    fma_percent, tensor_percent : float or None
+        How much of their peak the pipes of multiply-adds and of the tensor cores did
+        while their multiprocessor was busy; None where ncu does not know.
     """
 
     kernel: str
     us: float
     flops: int
+    l1_bytes: int
     l2_bytes: int
     dram_bytes: int
+    fma_percent: float | None
+    tensor_percent: float | None
 
 
 def missing() -> str:
@@ -115,11 +130,67 @@ def launches(text: str) -> list[Launch]:
             kernel=row["Kernel Name"],
             us=total(row, [TIME]) / 1e3,
             flops=int(sum(times * total(row, [n]) for n, times in FLOPS.items())),
+            l1_bytes=int(PASS_BYTES * total(row, L1)),
             l2_bytes=int(SECTOR_BYTES * total(row, L2)),
             dram_bytes=int(total(row, DRAM)),
+            fma_percent=_percent(row[FMA_PIPE]),
+            tensor_percent=_percent(row[TENSOR_PIPE]),
         )
         for row in rows
     ]
+
+
+def _percent(text: str) -> float | None:
+    """Read a figure that some architectures lack."""
+    try:
+        return float(text.replace(",", ""))
+    except ValueError:
+        return None
+
+
+def count(program: Sequence[str], cwd: str | None = None) -> list[list[Launch]]:
+    """Run a program under ncu; give the launches of each of its calls.
+
+    Parameters
+    ----------
+    program : sequence of str
+        A command line that launches `MARKER` after each call.
+    cwd : str, optional
+        The folder it runs in.
+
+    Raises
+    ------
+    RuntimeError
+        If ncu is not there or may not count, or the program failed; in one sentence.
+    """
+    if missing():
+        raise RuntimeError(missing())
+    done = subprocess.run(
+        command(program), capture_output=True, text=True, cwd=cwd, check=False
+    )
+    if done.returncode:
+        for text in (done.stdout, done.stderr):
+            if "==ERROR==" in text:
+                raise _trouble(text.splitlines())
+        said = (done.stderr or done.stdout).strip().splitlines()
+        raise RuntimeError(f"what ncu ran failed: {said[-1] if said else 'no word'}")
+    calls: list[list[Launch]] = [[]]
+    for one in launches(done.stdout):
+        if one.kernel == MARKER:
+            calls.append([])
+        else:
+            calls[-1].append(one)
+    return calls[:-1] if not calls[-1] else calls
+
+
+def totals(counted: Sequence[Launch]) -> dict[str, Count]:
+    """Add up a call's launches: "flops" and the bytes of each level."""
+    return {
+        "flops": Count(float(sum(one.flops for one in counted))),
+        "l1": Count(float(sum(one.l1_bytes for one in counted))),
+        "l2": Count(float(sum(one.l2_bytes for one in counted))),
+        "dram": Count(float(sum(one.dram_bytes for one in counted))),
+    }
 
 
 def _trouble(lines: list[str]) -> Exception:

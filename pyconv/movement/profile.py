@@ -3,32 +3,28 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from statistics import median, quantiles
-from time import perf_counter
 from typing import Any
 
-import numpy as np
-
-from pyconv import _core
 from pyconv.inspection import Explanation, explain
-from pyconv.movement.ceilings import Ceilings, ceilings, l3_count
-from pyconv.movement.counters import Count, count
+from pyconv.movement import ncu
+from pyconv.movement.ceilings import Ceilings
+from pyconv.movement.counters import Count
 from pyconv.movement.events import LEVELS
+from pyconv.movement.meters import meter_of
 from pyconv.problem import DTYPES
 from pyconv.protocols import Candidate
 
 __all__ = ["LevelBytes", "Profile", "Times", "profile"]
 
-LEAST_SAMPLE_SECONDS = 1e-4  # a shorter call is timed several times at once
-MOST_SAMPLES = 1000
-COLD_CALLS = 9
-COUNTED_CALLS = 5
-WRITTEN_BACK = (
-    "filled lines only: lines that were written leave the cache again, uncounted"
-)
+# What the measured bytes are, by device.
+COUNTED = {
+    "cpu": "filled lines only: lines that were written leave the cache again, uncounted",
+    "cuda": "by Nsight Compute, every launch alone, from empty caches",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,17 +47,18 @@ class Times:
 
 @dataclass(frozen=True, slots=True)
 class LevelBytes:
-    """Bytes of one call that crossed into one level.
+    """Bytes of one call that crossed into one level, or on a GPU out of it.
 
     Parameters
     ----------
     level : str
-        "l1" (from L2), "l2" (from L3 or memory) or "dram" (from memory).
+        "l1" (from L2), "l2" (from L3 or memory) or "dram" (from memory); on a GPU "l1"
+        (out of L1 and shared memory), "l2" (out of L2) or "dram".
     predicted : int
         The model's, what is written back included.
     measured : Count
-        Lines filled by the hardware's counters, caches empty before the call; written
-        lines leave again uncounted. Or the reason why there is no figure.
+        By the hardware's counters, caches empty before the call; or the reason why there
+        is no figure. On a CPU lines filled: written ones leave again uncounted.
     us : float
         How long the predicted bytes take at this machine's rate of the level.
     """
@@ -94,6 +91,8 @@ class Profile:
         How long the executed operations take at this machine's rate.
     ceilings : Ceilings
         What the machine can do at most, measured in this process.
+    launches : tuple of ncu.Launch
+        On a GPU what Nsight Compute counted, launch by launch; empty unless it was asked.
     """
 
     explanation: Explanation
@@ -105,11 +104,18 @@ class Profile:
     levels: tuple[LevelBytes, ...]
     flops_us: float
     ceilings: Ceilings
+    launches: tuple[ncu.Launch, ...] = ()
 
     @property
     def gflops(self) -> float:
         """Operations of the definition in a nanosecond, caches warm."""
         return self.flops / self.warm.median_us / 1e3
+
+    @property
+    def predicted_us(self) -> float:
+        """The model's estimate of one call, packing included."""
+        chosen = _chosen(self.explanation)
+        return chosen.cost_us + chosen.pack_us
 
     @property
     def redundancy(self) -> float:
@@ -127,6 +133,27 @@ class Profile:
         """How long that takes, if the model's bytes are right, from cold caches."""
         return max(self.flops_us, *(one.us for one in self.levels))
 
+    def counted(self, launches: Sequence[ncu.Launch]) -> Profile:
+        """Put in what Nsight Compute counted of the same call."""
+        counts = ncu.totals(launches)
+        return replace(
+            self,
+            measured_flops=counts["flops"],
+            levels=tuple(
+                replace(one, measured=counts[one.level]) for one in self.levels
+            ),
+            launches=tuple(launches),
+        )
+
+    def not_counted(self, reason: str) -> Profile:
+        """Say why Nsight Compute counted nothing."""
+        none = Count(None, reason)
+        return replace(
+            self,
+            measured_flops=none,
+            levels=tuple(replace(one, measured=none) for one in self.levels),
+        )
+
     def to_dict(self) -> dict[str, Any]:
         """Return plain data."""
         return {
@@ -143,6 +170,7 @@ class Profile:
             "bound": self.bound,
             "bound_us": self.bound_us,
             "ceilings": self.ceilings.to_dict(),
+            "launches": [asdict(one) for one in self.launches],
         }
 
     def to_json(self) -> str:
@@ -154,7 +182,7 @@ class Profile:
         lines = [
             (
                 f"{told.operation} by {told.chosen} on {told.device}, "
-                f"{self.ceilings.isa}, {self.ceilings.threads} threads"
+                f"{self.ceilings.title}"
             ),
             _time_line("warm", self.warm),
             _time_line("cold", self.cold),
@@ -185,8 +213,19 @@ class Profile:
             for reason, names in reasons.items()
         ]
         if any(one.measured.value is not None for one in self.levels):
-            lines.append(f"  measured bytes: {WRITTEN_BACK}")
+            lines.append(f"  measured bytes: {COUNTED[told.device]}")
+        lines += [f"  {_launch_line(one)}" for one in self.launches]
         return "\n".join(lines)
+
+
+def _launch_line(one: ncu.Launch) -> str:
+    """Write a launch's time, and how busy its pipes were."""
+    pipes = ", ".join(
+        f"{name} pipe {percent:.3g} %"
+        for name, percent in (("FMA", one.fma_percent), ("tensor", one.tensor_percent))
+        if percent is not None
+    )
+    return f"{one.kernel}: {one.us:.4g} us alone from empty caches, {pipes}"
 
 
 def _time_line(name: str, times: Times) -> str:
@@ -210,36 +249,6 @@ def _times(samples: list[float]) -> Times:
     return Times(median(samples) * 1e6, low * 1e6, high * 1e6, len(samples))
 
 
-def _timed(run: Callable[[], object]) -> float:
-    before = perf_counter()
-    run()
-    return perf_counter() - before
-
-
-def _warm_times(run: Callable[[], object], seconds: float) -> Times:
-    """Time calls in a row, several at once where one is too short for the clock."""
-    run()
-    once = _timed(run)
-    together = max(1, int(LEAST_SAMPLE_SECONDS / max(once, 1e-7)))
-    samples: list[float] = []
-    end = perf_counter() + seconds
-    while len(samples) < 3 or (perf_counter() < end and len(samples) < MOST_SAMPLES):
-        before = perf_counter()
-        for _ in range(together):
-            run()
-        samples.append((perf_counter() - before) / together)
-    return _times(samples)
-
-
-def _evictor() -> Callable[[], object]:
-    """Make what empties every cache: each thread reads its part of other memory."""
-    host = _core.machine()
-    threads = _core.get_num_threads()
-    size = 2 * max(host["l3_bytes"] * l3_count(), 2 * host["l2_bytes"] * threads)
-    memory = np.ones(size // 4, np.float32)
-    return partial(_core.load_sweep, memory)
-
-
 def profile(
     function: Callable[..., Any], *args: Any, seconds: float = 0.2, **kwargs: Any
 ) -> Profile:
@@ -250,7 +259,7 @@ def profile(
     function : callable
         What `explain` takes: a convolution, a pooling, a gradient, a layer ...
     *args, **kwargs
-        Its arguments, on the CPU.
+        Its arguments: NumPy arrays, or CuPy's.
     seconds : float
         How long the call is repeated while it is timed. The counters' passes and the
         calls from empty caches come on top of it, and the ceilings the first time.
@@ -264,13 +273,14 @@ def profile(
     Raises
     ------
     TypeError, ValueError
-        What `explain` and the call itself raise; NotImplementedError for arrays on a
-        GPU.
+        What `explain` and the call itself raise.
 
     Notes
     -----
-    Counters are read through perf_event_open for the caller and the threads of the pool;
-    other work of the process on these threads is counted as well.
+    On a CPU, counters are read through perf_event_open for the caller and the threads of
+    the pool; other work of the process on these threads is counted as well. On a GPU,
+    events take the time on the current stream, where transfers count too if NumPy arrays
+    are lent to the GPU, and Nsight Compute counts: ``python -m pyconv profile --ncu``.
 
     Examples
     --------
@@ -281,24 +291,17 @@ def profile(
     (1179648, True)
     """
     told = explain(function, *args, **kwargs)
-    if told.device != "cpu":
-        raise NotImplementedError(
-            f"profile() measures calls on the CPU; this one would run on {told.device}"
-        )
-    limits = ceilings()
+    meter = meter_of(told.device)
+    limits = meter.ceilings()
     run = partial(function, *args, **kwargs)
-    warm = _warm_times(run, seconds)
-    evict = _evictor()
-    cold = []
-    for _ in range(COLD_CALLS):
-        evict()
-        cold.append(_timed(run))
-    counted = count(run, COUNTED_CALLS, evict)
+    warm = meter.warm(run, seconds)
+    cold = meter.cold(run)
+    counted = meter.count(run)
     chosen = _chosen(told)
     wide = told.problem.dtype == DTYPES["float64"]
     return Profile(
         explanation=told,
-        warm=warm,
+        warm=_times(warm),
         cold=_times(cold),
         flops=told.problem.flops,
         predicted_flops=chosen.flops,

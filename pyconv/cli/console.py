@@ -1,0 +1,85 @@
+"""What the command line looks like: colours, help and progress by rich, where it is.
+
+Without rich, or where the output is no terminal, the same text comes plain.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, TypeVar
+
+__all__ = ["formatter", "say", "track"]
+
+Item = TypeVar("Item")
+
+# How lines are painted: the first pattern that fits decides.
+_STYLES = (
+    (re.compile(r"^> "), "bold green"),  # what auto takes
+    (re.compile(r"^ *\S+ +(refused|left out): "), "dim"),
+    (re.compile(r"^  +(algorithm|rung|compulsory|kernel) "), "bold cyan"),
+    (re.compile(r"^ {6}\S"), "italic"),  # a rung's sentence
+    (re.compile(r"^  not measured "), "yellow"),
+)
+
+
+def _rich() -> Any:
+    """Give rich, or None where it is not installed."""
+    try:
+        import rich.console  # noqa: PLC0415 - need not be there
+        import rich.progress  # noqa: PLC0415
+        import rich.text  # noqa: PLC0415
+    except ImportError:
+        return None
+    return rich
+
+
+def formatter() -> type[argparse.HelpFormatter]:
+    """Choose how help is laid out: rich_argparse's colours, if it is installed."""
+    try:
+        from rich_argparse import RichHelpFormatter  # noqa: PLC0415 - need not be there
+    except ImportError:
+        return argparse.HelpFormatter
+    found: type[argparse.HelpFormatter] = RichHelpFormatter
+    return found
+
+
+def say(text: object) -> None:
+    """Print lines, painted where the terminal shows it; at once."""
+    rich = _rich()
+    if rich is None or not sys.stdout.isatty():
+        print(text, flush=True)
+        return
+    console = rich.console.Console(highlight=False, soft_wrap=True)
+    for line in str(text).splitlines():
+        style = next((name for like, name in _STYLES if like.match(line)), "")
+        console.print(rich.text.Text(line, style=style))
+
+
+def track(items: Iterable[Item], what: str, total: int | None = None) -> Iterator[Item]:
+    """Show how far an iteration is, on the error output of a terminal.
+
+    Parameters
+    ----------
+    items : iterable
+        What is iterated over.
+    what : str
+        A word or two for the bar.
+    total : int, optional
+        How many there are, where `items` has no length.
+    """
+    rich = _rich()
+    if rich is None or not sys.stderr.isatty():
+        yield from items
+        return
+    if total is None and isinstance(items, Sequence):
+        total = len(items)
+    yield from rich.progress.track(
+        items,
+        what,
+        total=total,
+        console=rich.console.Console(stderr=True),
+        transient=True,
+    )
