@@ -7,6 +7,7 @@ from math import prod
 
 from pyconv.cuda.kernel import (
     MAX_BLOCKS,
+    SECTOR_BYTES,
     Ceilings,
     Kernel,
     Launch,
@@ -25,7 +26,6 @@ from pyconv.problem import ConvProblem
 __all__ = ["BIAS", "BIAS_PARTS"]
 
 THREADS = 256
-SECTOR_BYTES = 32
 # A placeholder; no GPU has been asked. About as many instructions on indices as on sums.
 SLOWDOWN = 2.0
 

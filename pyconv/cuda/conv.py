@@ -13,6 +13,7 @@ from math import prod
 from pyconv.cuda.counts import products
 from pyconv.cuda.kernel import (
     MAX_BLOCKS,
+    SECTOR_BYTES,
     Ceilings,
     Constant,
     Kernel,
@@ -42,7 +43,6 @@ __all__ = [
 THREADS = 256
 WARP = 32
 PASS_BYTES = 128
-SECTOR_BYTES = 32
 CONSTANT_BYTES = 64 * 1024
 # These kernels spend about as many instructions on indices as on multiply-adds. naive
 # took twice as long as that on an H100, and so did coalesced where it is not: channels

@@ -213,8 +213,10 @@ def _movement(problem: ConvProblem) -> Movement:
     # Columns' overlap is served by L1, that of the strips' rows by L2.
     rows = problem.n * problem.k * down * problem.input[2] * problem.itemsize
     stored = outputs(problem) * itemsize_of(result_type(problem.dtype))
+    # A strip past the edge sums its outputs too.
+    sums = _strips(problem, strip) * strip.p * strip.q * problem.k
     return Movement(
-        flops=2 * multiply_adds(problem),
+        flops=2 * sums * taps,
         global_bytes=moved,
         l1_bytes=passes + (from_shared if strip.channels else weights),
         l2_bytes=min(rows, x) + stored,

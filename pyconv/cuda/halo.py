@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache, partial
 from math import prod
 
@@ -14,6 +14,7 @@ from pyconv.cuda.halo_tiles import ONE_OUTPUT, TILES, HaloTile
 from pyconv.cuda.kernel import (
     MAX_BLOCKS,
     MULTIPROCESSORS,
+    SECTOR_BYTES,
     SHARED_BYTES,
     Ceilings,
     Kernel,
@@ -39,7 +40,6 @@ __all__ = [
 ]
 
 WARP = 32
-SECTOR_BYTES = 32
 PASS_BYTES = 128
 VECTOR_BYTES = 16
 # Of a buffer, where there are two: a block has 64 KB on every architecture.
@@ -187,8 +187,10 @@ def _padded(problem: ConvProblem, tile: HaloTile, rung: Rung) -> Movement:
     )
     # Stored across: a pass for each without padding, four for a warp's 32 with it.
     across = PASS_BYTES // (8 if rung.is_padded else 1) if rung.has_weights else 0
+    # Where filters are not shared a thread has one output, or stops if there is none.
+    flops = 2 * (steps * sums if rung.has_weights else multiply_adds(problem))
     return Movement(
-        flops=2 * steps * sums,
+        flops=flops,
         global_bytes=_global_bytes(problem, tile, rung),
         l1_bytes=int(words * sum_bytes(problem)) + tiles * channels * weights * across,
         l2_bytes=tiles * channels * loaded + stored,
@@ -297,9 +299,8 @@ def _shared_bytes(problem: ConvProblem, tile: HaloTile, rung: Rung) -> int:
 
 
 def _movement(problem: ConvProblem, rung: Rung) -> Movement:
-    """Give the movement with the chosen tile, flops of the outputs that are kept."""
-    padded = _padded(problem, _chosen(problem, rung), rung)
-    return replace(padded, flops=2 * multiply_adds(problem))
+    """Give the movement with the chosen tile."""
+    return _padded(problem, _chosen(problem, rung), rung)
 
 
 def _cost_us(problem: ConvProblem, ceilings: Ceilings, rung: Rung) -> float:

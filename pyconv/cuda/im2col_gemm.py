@@ -10,7 +10,6 @@ from pyconv.cuda.conv import (
     activation,
     epilogue_bytes,
     has_gaps,
-    multiply_adds,
     of_float32,
 )
 from pyconv.cuda.counts import window_taps
@@ -38,6 +37,7 @@ from pyconv.cuda.kernel import (
     element_type,
     outputs,
     roofline_us,
+    sector_bytes,
     sum_bytes,
     weight_type,
 )
@@ -81,14 +81,20 @@ def _padded(problem: ConvProblem, tile: GemmTile) -> Movement:
     read = problem.n * problem.c * window_taps(problem) * problem.itemsize
     written = columns * problem.itemsize
     weights = along_m * problem.k * inner * itemsize_of(problem.weight_dtype)
-    stored = outputs(problem) * itemsize_of(result_type(problem.dtype))
+    filters = problem.k // problem.groups
+    result = itemsize_of(result_type(problem.dtype))
+    stored = outputs(problem) * sector_bytes(problem.y_pitch, filters, result)
+    # Neighbouring threads are pixels: channels last, each meets a sector of its own.
+    loaded = (
+        read // problem.itemsize * sector_bytes(problem.x_pitch, 1, problem.itemsize)
+    )
     fast = int(channels_last(problem.x_pitch))
     passes = operand_passes(tile, sum_bytes(problem), fast) * blocks * depth
     return Movement(
         flops=2 * blocks * tile.block_m * tile.block_n * depth,
         global_bytes=read + written * (1 + along_n) + weights + epilogue_bytes(problem),
         l1_bytes=passes * tile.threads // WARP * PASS_BYTES + read + written,
-        l2_bytes=read + written * (1 + along_n) + weights + stored,
+        l2_bytes=int(loaded + written * (1 + along_n) + weights + stored),
         dram_bytes=problem.compulsory_bytes + 2 * written,
     )
 
@@ -188,9 +194,8 @@ def _workspace(problem: ConvProblem) -> dict[str, int]:
 
 
 def _movement(problem: ConvProblem) -> Movement:
-    """Give the movement with the chosen tile, flops of the outputs that are kept."""
-    padded = _padded(problem, _tile(problem))
-    return replace(padded, flops=2 * multiply_adds(problem))
+    """Give the movement with the chosen tile."""
+    return _padded(problem, _tile(problem))
 
 
 def _cost_us(problem: ConvProblem, ceilings: Ceilings) -> float:

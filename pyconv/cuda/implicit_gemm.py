@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache
 from math import prod
 
-from pyconv.cuda.conv import activation, epilogue_bytes, multiply_adds
+from pyconv.cuda.conv import activation, epilogue_bytes
 from pyconv.cuda.counts import window_taps
 from pyconv.cuda.device import NOMINAL
 from pyconv.cuda.kernel import (
@@ -21,6 +21,7 @@ from pyconv.cuda.kernel import (
     element_type,
     outputs,
     roofline_us,
+    sector_bytes,
     sum_bytes,
     weight_type,
 )
@@ -172,7 +173,10 @@ def _padded(problem: ConvProblem, tile: GemmTile) -> Movement:
     pairs = problem.n * problem.c * window_taps(problem) * along_n
     weights = along_m * problem.k * channels * taps
     x = blocks * channels * _window_positions(problem, tile)
-    stored = outputs(problem) * itemsize_of(result_type(problem.dtype))
+    filters = problem.k // problem.groups
+    result = itemsize_of(result_type(problem.dtype))
+    stored = outputs(problem) * sector_bytes(problem.y_pitch, filters, result)
+    loaded = x * sector_bytes(problem.x_pitch, channels, problem.itemsize)
     warps = tile.threads / WARP
     fast = int(channels_last(problem.x_pitch))
     passes = operand_passes(tile, sum_bytes(problem), fast)
@@ -182,7 +186,7 @@ def _padded(problem: ConvProblem, tile: GemmTile) -> Movement:
         + weights * weight_size
         + epilogue_bytes(problem),
         l1_bytes=int(blocks * warps * depth * passes) * PASS_BYTES,
-        l2_bytes=x * problem.itemsize + weights * weight_size + stored,
+        l2_bytes=int(loaded + weights * weight_size + stored),
         dram_bytes=problem.compulsory_bytes,
     )
 
@@ -268,9 +272,8 @@ def _launch(problem: ConvProblem) -> Launch:
 
 
 def _movement(problem: ConvProblem) -> Movement:
-    """Give the movement with the chosen tile, flops of the outputs that are kept."""
-    padded = _padded(problem, _chosen(problem))
-    return replace(padded, flops=2 * multiply_adds(problem))
+    """Give the movement with the chosen tile."""
+    return _padded(problem, _chosen(problem))
 
 
 def _cost_us(problem: ConvProblem, ceilings: Ceilings) -> float:

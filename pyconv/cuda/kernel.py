@@ -24,6 +24,7 @@ from pyconv.problem import (
 __all__ = [
     "MAX_BLOCKS",
     "MULTIPROCESSORS",
+    "SECTOR_BYTES",
     "SHARED_BYTES",
     "Ceilings",
     "Constant",
@@ -40,6 +41,7 @@ __all__ = [
     "of_reals",
     "outputs",
     "roofline_us",
+    "sector_bytes",
     "sum_bytes",
     "weight_type",
 ]
@@ -50,6 +52,7 @@ Problem = ConvProblem | PoolProblem
 MAX_BLOCKS = 2**31 - 1
 # Multiprocessors that want blocks, for choosing tiles and kernels: an H100's, an H200's.
 MULTIPROCESSORS = 132
+SECTOR_BYTES = 32  # the least that L2 gives
 # Static shared memory of a block on every architecture, without opting in to more.
 SHARED_BYTES = 48 * 1024
 
@@ -124,6 +127,14 @@ class Ceilings:
     l2_bytes: float
     dram_bytes: float
     launch_us: float
+
+
+def sector_bytes(pitch: tuple[int, ...], channels: int, size: int) -> float:
+    """Bytes that an element takes out of L2, which gives whole sectors of 32.
+
+    Channels last, what a group lacks of a sector belongs to its neighbours.
+    """
+    return max(size, SECTOR_BYTES / channels) if channels_last(pitch) else size
 
 
 def roofline_us(movement: Movement, ceilings: Ceilings, slowdown: float = 1.0) -> float:

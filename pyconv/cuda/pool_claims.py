@@ -8,6 +8,7 @@ from math import prod
 from pyconv.cuda.gradient import SCATTERED
 from pyconv.cuda.kernel import (
     MAX_BLOCKS,
+    SECTOR_BYTES,
     Ceilings,
     Kernel,
     Launch,
@@ -30,7 +31,6 @@ OWNERS = 4096
 INDEX_BYTES = 8
 OWNER_BYTES = 4
 SUM_BYTES = 32 * 1024  # with the owners as much as a block has without asking for more
-SECTOR_BYTES = 32
 # Of one batch of outputs, its loads and a few rounds of three barriers, on each of the
 # multiprocessors' blocks; placeholders until measured on a device.
 BATCH_US = 0.8

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from functools import lru_cache
 from math import prod
 
@@ -29,6 +28,7 @@ from pyconv.cuda.kernel import (
     element_type,
     of_floats,
     roofline_us,
+    sector_bytes,
     sum_bytes,
 )
 from pyconv.cuda.parts import ADD_THREADS, add_rows, adding_us
@@ -83,6 +83,10 @@ def _padded(problem: ConvProblem, tile: GemmTile) -> Movement:
     x = along_m * problem.n * problem.c * window_taps(problem)
     partial = parts * elements * sum_bytes(problem)
     moved = (grad + x + elements) * problem.itemsize + 2 * partial
+    of_x = sector_bytes(problem.x_pitch, problem.c // problem.groups, problem.itemsize)
+    of_grad = sector_bytes(
+        problem.y_pitch, problem.k // problem.groups, problem.itemsize
+    )
     blocks = problem.groups * along_m * along_n
     images = along_m * problem.n * problem.c * prod(problem.input)
     warps = blocks * tile.threads // 32
@@ -91,7 +95,9 @@ def _padded(problem: ConvProblem, tile: GemmTile) -> Movement:
         flops=2 * blocks * tile.block_m * tile.block_n * summed,
         global_bytes=moved,
         l1_bytes=max(from_shared, 1) * 128,
-        l2_bytes=(grad + images + elements) * problem.itemsize + 2 * partial,
+        l2_bytes=int(grad * of_grad + images * of_x)
+        + elements * problem.itemsize
+        + 2 * partial,
         dram_bytes=problem.compulsory_bytes + 2 * partial,
     )
 
@@ -196,10 +202,8 @@ def _workspace(problem: ConvProblem) -> dict[str, int]:
 
 
 def _movement(problem: ConvProblem) -> Movement:
-    """Give the movement with the chosen tile, flops of the sums that are kept."""
-    padded = _padded(problem, _tile(problem))
-    kept = 2 * problem.k * _columns(problem) * pixels(problem)
-    return replace(padded, flops=kept)
+    """Give the movement with the chosen tile."""
+    return _padded(problem, _tile(problem))
 
 
 def _cost_us(problem: ConvProblem, ceilings: Ceilings) -> float:
