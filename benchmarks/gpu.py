@@ -54,6 +54,8 @@ from benchmarks.gpu_counters import counters
 from benchmarks.gpu_gradients import gradients
 from benchmarks.gpu_layers import COUNTED, LAYERS, POOLS
 from benchmarks.gpu_warmup import warmup
+from benchmarks.ladders import GPU_PROBLEMS, every
+from benchmarks.ladders import show as show_ladder
 from pyconv.movement.layers import Layer
 
 PACKAGES = ("cupy-cuda13x", "torch", "numpy", "nvidia-cuda-nvrtc", "nvidia-cudnn-cu13")
@@ -211,6 +213,15 @@ def _their_pool(
     return pool2d(tensors[call % len(tensors)], *options)
 
 
+def ladders(_: Queue) -> dict[str, Any]:
+    """Every kernel on a few layers, timed by events, counted by ncu where it may."""
+    found: dict[str, Any] = {}
+    for title, told in every(GPU_PROBLEMS, ["--ncu"]):
+        found[title] = told
+        show_ladder(title, told)
+    return found
+
+
 # ---- the run ------------------------------------------------------------------------
 
 SECTIONS: dict[str, Callable[[Queue], dict[str, Any]]] = {
@@ -223,6 +234,7 @@ SECTIONS: dict[str, Callable[[Queue], dict[str, Any]]] = {
     "gradients": partial(gradients, layers=LAYERS),
     "pool": pool,
     "counters": partial(counters, layers=COUNTED),
+    "ladders": ladders,
 }
 
 
@@ -291,7 +303,7 @@ def main(arguments: list[str] | None = None) -> int:
         wrong |= bool(result.get("failures"))
         path = chosen.out / f"{name}.json"
         path.write_text(json.dumps({"machine": machine, name: result}, indent=1))
-        if name not in {"conv", "pool", "counters"}:
+        if name not in {"conv", "pool", "counters", "ladders"}:
             print(json.dumps(result, indent=1), flush=True)
     return int(wrong)
 

@@ -159,3 +159,28 @@ def test_pytorchs_arrays_and_stream() -> None:
     side.synchronize()
     expected = torch.nn.functional.conv2d(x.double() * 2, w.double(), padding=1) * 3
     assert float((tripled.double() - expected).norm() / expected.norm()) < 1e-5
+
+
+def test_profile_times_on_the_device() -> None:
+    x, w, _ = _call()
+    told = pc.profile(pc.conv2d, x, w, padding=1, seconds=0.01)
+    assert told.explanation.device == told.ceilings.device == "cuda"
+    assert 0 < told.warm.median_us < 1000
+    assert 0 < told.cold.median_us < 1000
+    assert {one.level for one in told.levels} == {"l1", "l2", "dram"}
+    assert "--ncu" in told.measured_flops.reason
+    assert told.ceilings.name in str(told)
+
+
+def test_ceilings_are_above_what_calls_reach() -> None:
+    import cupy  # noqa: PLC0415 - only where there is a GPU
+
+    found = pc.ceilings(device="cuda")
+    assert found is pc.ceilings(device="cuda")
+    assert found.bytes_a_second("l1") > found.bytes_a_second("l2")
+    assert found.bytes_a_second("l2") > found.bytes_a_second("dram")
+    x = cupy.ones((32, 64, 56, 56), cupy.float32)
+    w = cupy.ones((64, 64, 3, 3), cupy.float32)
+    steps = pc.ladder(pc.conv2d, x, w, padding=1, seconds=0.01)
+    assert {rung.name for rung in steps.ran} >= {"naive", "implicit_gemm"}
+    assert all(0 < rung.peak_share < 1 for rung in steps.ran)
