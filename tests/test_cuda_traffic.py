@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from pyconv.cuda import KERNELS
+from pyconv.cuda.implicit_gemm import TILES, operand_bytes
 from pyconv.cuda.kernel import Kernel
 from tests.emulation import emulator
 from tests.emulation.cases import conv_arrays, conv_plan
@@ -136,6 +137,23 @@ def test_the_implicit_gemm_stores_whole_sectors(memory: str, tmp_path: Path) -> 
     # Channels last, eight threads read one pixel's window as a vector: no pass is full.
     few = 8 if memory == "first" else 6
     assert shared.passes - shared.least_passes <= shared.requests // few
+
+
+@pytest.mark.parametrize("memory", ["first", "last"])
+def test_the_operands_of_a_product_come_in_two_passes(
+    memory: str, tmp_path: Path
+) -> None:
+    """Threads of a warp share vectors by pairs; the epilogue and pixels come on top."""
+    case = ConvCase("deep", (1, 16, 32), (1, 1, 1), n=2, c=128, k=64, memory=memory)
+    shared = _logged("implicit_gemm", case, tmp_path)[-1]
+    kernel = next(one for one in KERNELS if one.name == "implicit_gemm")
+    plan = conv_plan(kernel, case)
+    assert plan is not None
+    sides = plan.launches[-1].tile["block_m"], plan.launches[-1].tile["block_n"]
+    (tile,) = (one for one in TILES if (one.block_m, one.block_n) == sides)
+    blocks = 2 * 16 * 32 // tile.block_m * 64 // tile.block_n
+    predicted = operand_bytes(tile, blocks * 128, 4)
+    assert 0.75 < predicted / (128 * shared.passes) <= 1
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float16"])

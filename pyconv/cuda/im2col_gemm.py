@@ -22,7 +22,7 @@ from pyconv.cuda.implicit_gemm import (
     chain_us,
     gemm_blocks,
     gemm_shared_bytes,
-    operand_passes,
+    operand_bytes,
     pixels,
     slowdown,
 )
@@ -46,7 +46,6 @@ from pyconv.problem import ConvProblem, itemsize_of, result_type
 __all__ = ["IM2COL_GEMM"]
 
 THREADS = 256
-WARP = 32
 PASS_BYTES = 128
 # Elements of columns written a second, by the card's arithmetic: finding where each comes
 # from takes the time. 110 thousand million on an H100.
@@ -88,12 +87,15 @@ def _padded(problem: ConvProblem, tile: GemmTile) -> Movement:
     loaded = (
         read // problem.itemsize * sector_bytes(problem.x_pitch, 1, problem.itemsize)
     )
-    fast = int(channels_last(problem.x_pitch))
-    passes = operand_passes(tile, sum_bytes(problem), fast) * blocks * depth
+    # In whole passes: of what is read across memory each element takes one.
+    across = PASS_BYTES // problem.itemsize if channels_last(problem.x_pitch) else 1
     return Movement(
         flops=2 * blocks * tile.block_m * tile.block_n * depth,
         global_bytes=read + written * (1 + along_n) + weights + epilogue_bytes(problem),
-        l1_bytes=passes * tile.threads // WARP * PASS_BYTES + read + written,
+        l1_bytes=operand_bytes(tile, blocks * depth, sum_bytes(problem))
+        + read * across
+        + written * (1 + along_n)
+        + weights,
         l2_bytes=int(loaded + written * (1 + along_n) + weights + stored),
         dram_bytes=problem.compulsory_bytes + 2 * written,
     )

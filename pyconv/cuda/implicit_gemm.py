@@ -35,7 +35,7 @@ __all__ = [
     "chain_us",
     "gemm_blocks",
     "gemm_shared_bytes",
-    "operand_passes",
+    "operand_bytes",
     "pixels",
     "slowdown",
 ]
@@ -128,26 +128,25 @@ def blocks_together(problem: ConvProblem, tile: GemmTile) -> int:
     return 1 + (tile.threads == LARGE_BLOCK and sum_bytes(problem) == 4)
 
 
-def operand_passes(tile: GemmTile, size: int, fast: int) -> int:
-    """Count the passes of shared memory a warp's operands of one product need.
+def operand_bytes(tile: GemmTile, products: int, size: int) -> int:
+    """Count what a tile's operands take of shared memory, in whole passes.
+
+    A warp's vectors of either side are two passes (`gemm_thread` of gemm_tile.cuh);
+    before that, every element is stored once.
 
     Parameters
     ----------
     tile : GemmTile
         The tile.
+    products : int
+        How deep it is, times the number of blocks.
     size : int
         Bytes of a sum.
-    fast : {0, 1}
-        Along which side neighbouring threads lie: 0 is rows, 1 columns.
     """
-    along = (tile.block_m // tile.thread_m, tile.block_n // tile.thread_n)
-    vectors = [part * size // VECTOR_BYTES for part in (tile.thread_m, tile.thread_n)]
-    total = 0
-    for side in (0, 1):
-        inner = min(along[fast], WARP)
-        distinct = inner if side == fast else max(WARP // inner, 1)
-        total += vectors[side] * ceil_div(distinct * VECTOR_BYTES, PASS_BYTES)
-    return total
+    warps = tile.threads / WARP
+    vectors = (tile.thread_m + tile.thread_n) * size // VECTOR_BYTES
+    stored = (tile.block_m + tile.block_n) * size
+    return int(products * (warps * vectors * 2 * PASS_BYTES + stored))
 
 
 def _window_positions(problem: ConvProblem, tile: GemmTile) -> int:
@@ -177,15 +176,11 @@ def _padded(problem: ConvProblem, tile: GemmTile) -> Movement:
     result = itemsize_of(result_type(problem.dtype))
     stored = outputs(problem) * sector_bytes(problem.y_pitch, filters, result)
     loaded = x * sector_bytes(problem.x_pitch, channels, problem.itemsize)
-    warps = tile.threads / WARP
-    fast = int(channels_last(problem.x_pitch))
-    passes = operand_passes(tile, sum_bytes(problem), fast)
+    gathered = pairs * problem.itemsize + weights * weight_size
     return Movement(
         flops=2 * blocks * tile.block_m * tile.block_n * depth,
-        global_bytes=pairs * problem.itemsize
-        + weights * weight_size
-        + epilogue_bytes(problem),
-        l1_bytes=int(blocks * warps * depth * passes) * PASS_BYTES,
+        global_bytes=gathered + epilogue_bytes(problem),
+        l1_bytes=gathered + operand_bytes(tile, blocks * depth, sum_bytes(problem)),
         l2_bytes=int(loaded + weights * weight_size + stored),
         dram_bytes=problem.compulsory_bytes,
     )

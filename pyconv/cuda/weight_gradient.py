@@ -13,7 +13,7 @@ from pyconv.cuda.implicit_gemm import (
     TILES,
     GemmTile,
     blocks_together,
-    operand_passes,
+    operand_bytes,
     pixels,
     slowdown,
 )
@@ -89,12 +89,10 @@ def _padded(problem: ConvProblem, tile: GemmTile) -> Movement:
     )
     blocks = problem.groups * along_m * along_n
     images = along_m * problem.n * problem.c * prod(problem.input)
-    warps = blocks * tile.threads // 32
-    from_shared = warps * summed * operand_passes(tile, sum_bytes(problem), fast=1)
     return Movement(
         flops=2 * blocks * tile.block_m * tile.block_n * summed,
         global_bytes=moved,
-        l1_bytes=max(from_shared, 1) * 128,
+        l1_bytes=moved + operand_bytes(tile, blocks * summed, sum_bytes(problem)),
         l2_bytes=int(grad * of_grad + images * of_x)
         + elements * problem.itemsize
         + 2 * partial,

@@ -314,14 +314,14 @@ def _products_movement(part: Part) -> Movement:
     depth = steps(problem) * STEP
     sums = part.sum_bytes // FLOAT_BYTES
     moved = inputs + filters * part.blocks + part.sum_bytes
-    # Vectors of a warp: a row of it reads as many of one side as fit a pass.
+    # What threads ask of shared memory.
     operands = sums * depth * (tile.thread_m + tile.thread_n) * FLOAT_BYTES
     operands //= tile.thread_m * tile.thread_n
     return Movement(
         flops=2 * sums * depth,
         global_bytes=moved,
-        # Threads of a warp share each side's vectors, four to a pass at least.
-        l1_bytes=moved + operands // 4,
+        # Loaded, stored to shared memory; threads of a warp share vectors by two there.
+        l1_bytes=2 * moved - part.sum_bytes + operands // 2,
         l2_bytes=moved,
         dram_bytes=part.input_bytes + filters + part.sum_bytes,
     )

@@ -117,7 +117,7 @@ __device__ void multiply(
     // setup: the block's rows and columns, and the thread's among them
     const Index rows = gemm::rows_of(p);
     const gemm::Block block = gemm::block_of<Tile>(p, rows);
-    const auto mine = gemm::thread_of<Tile, CHANNELS_LAST>();
+    const auto mine = gemm_thread<Tile, CHANNELS_LAST>(static_cast<int>(threadIdx.x));
     Sum sum[Tile::THREAD_M][Tile::THREAD_N]{};
     Loader<X, W, Tile, CHANNELS_LAST> loader;
     loader.row = block.row;

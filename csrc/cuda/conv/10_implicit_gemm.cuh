@@ -267,7 +267,7 @@ run(const ConvProblem& p,
     // setup: the block's rows and columns, and the thread's among them
     const Index rows = gemm::rows_of(p);
     const gemm::Block block = gemm::block_of<Tile>(p, rows);
-    const auto mine = gemm::thread_of<Tile, CHANNELS_LAST>();
+    const auto mine = gemm_thread<Tile, CHANNELS_LAST>(static_cast<int>(threadIdx.x));
     Sum sum[Tile::THREAD_M][Tile::THREAD_N]{};
 
     // compute: a step's product while the next one is loaded

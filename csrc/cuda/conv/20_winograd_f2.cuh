@@ -93,8 +93,7 @@ run(const ConvProblem& p,
         CHANNELS_LAST ? thread % WINOGRAD_STEP : thread / Tile::BLOCK_M;
     const int point = thread / Tile::THREADS;
     const int lane = thread % Tile::THREADS;
-    const int thread_m = CHANNELS_LAST ? lane / Tile::ALONG_N : lane % Tile::ALONG_M;
-    const int thread_n = CHANNELS_LAST ? lane % Tile::ALONG_N : lane / Tile::ALONG_M;
+    const auto mine = gemm_thread<Tile, CHANNELS_LAST>(lane);
     const WinogradWindow<POINTS, MODE> window(p, group, first_tile + my_tile);
     const float* from =
         static_cast<const float*>(transformed) +
@@ -138,11 +137,7 @@ run(const ConvProblem& p,
         __syncthreads(); // the operands are whole
         load((step + 1) * WINOGRAD_STEP + my_channel, d);
         accumulate<float, Tile, 1>(
-            shared.operands.v[point],
-            shared.operands.u[point],
-            thread_m,
-            thread_n,
-            sum);
+            shared.operands.v[point], shared.operands.u[point], mine.m, mine.n, sum);
         __syncthreads(); // everyone has read them
     }
 
@@ -159,7 +154,7 @@ run(const ConvProblem& p,
     static_assert(THREADS * 8 == Tile::BLOCK_M * Tile::BLOCK_N * 2, "four of them");
 #pragma unroll
     for (int pass = 0; pass < Staging::PASSES; ++pass) {
-        stage<float, Tile>(shared.staging[point], thread_m, thread_n, pass, sum);
+        stage<float, Tile>(shared.staging[point], mine.m, mine.n, pass, sum);
         __syncthreads(); // all points are there
         for_staged<Staging, THREADS>(thread, pass, [&](int row, int column, int place) {
             bad <<= 4;

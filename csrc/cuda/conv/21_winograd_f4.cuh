@@ -138,8 +138,7 @@ __device__ void products(
     const Index block = linear % extents.blocks;
     const Index group = linear / extents.blocks;
     const int thread = static_cast<int>(threadIdx.x);
-    const int thread_m = FILTERS_FAST ? thread / Tile::ALONG_N : thread % Tile::ALONG_M;
-    const int thread_n = FILTERS_FAST ? thread % Tile::ALONG_N : thread / Tile::ALONG_M;
+    const auto mine = gemm_thread<Tile, FILTERS_FAST>(thread);
     constexpr Index M_STEP = WINOGRAD_STEP * Tile::BLOCK_M;
     constexpr Index N_STEP = WINOGRAD_STEP * Tile::BLOCK_N;
     const float* m = static_cast<const float*>(transformed) + point * M_STEP +
@@ -172,7 +171,7 @@ __device__ void products(
             from_n.load(n);
         }
         accumulate<float, Tile>(
-            shared.m[buffer], shared.n[buffer], thread_m, thread_n, sum);
+            shared.m[buffer], shared.n[buffer], mine.m, mine.n, sum);
     }
 
     // store: vectors, neighbours by neighbours
@@ -189,9 +188,9 @@ __device__ void products(
             for (int e = 0; e < VECTOR; ++e)
                 vector.at[e] = FILTERS_FAST ? sum[slow][fast + e] : sum[fast + e][slow];
             const int row =
-                place_of<float, Tile::ALONG_M>(thread_m, FILTERS_FAST ? slow : fast);
+                place_of<float, Tile::ALONG_M>(mine.m, FILTERS_FAST ? slow : fast);
             const int column =
-                place_of<float, Tile::ALONG_N>(thread_n, FILTERS_FAST ? fast : slow);
+                place_of<float, Tile::ALONG_N>(mine.n, FILTERS_FAST ? fast : slow);
             const int place = FILTERS_FAST ? row * Tile::BLOCK_N + column
                                            : column * Tile::BLOCK_M + row;
             store_vector(to + place, vector);

@@ -272,8 +272,7 @@ __device__ void sum_parts(
     const Extents extents = extents_of<Tile>(p);
     const Block block = block_of<Tile>(extents);
     const int thread = static_cast<int>(threadIdx.x);
-    const int thread_m = thread / Tile::ALONG_N;
-    const int thread_n = thread % Tile::ALONG_N;
+    const auto mine = gemm_thread<Tile, true>(thread);
     const Index first = block.part * extents.part;
     const Index left = extents.pixels - first;
     const Index end = first + (left < extents.part ? left : extents.part);
@@ -301,11 +300,7 @@ __device__ void sum_parts(
         if (next < end)
             loader.load(p, extents, block, shared, 1 - buffer, x, grad);
         accumulate<Sum, Tile, Tile::BLOCK_K>(
-            shared.operands.m[buffer],
-            shared.operands.n[buffer],
-            thread_m,
-            thread_n,
-            sum);
+            shared.operands.m[buffer], shared.operands.n[buffer], mine.m, mine.n, sum);
         buffer = 1 - buffer;
     }
 
@@ -317,7 +312,7 @@ __device__ void sum_parts(
                   extents.columns;
 #pragma unroll
     for (int pass = 0; pass < Staging::PASSES; ++pass) {
-        stage<Sum, Tile>(shared.staging, thread_m, thread_n, pass, sum);
+        stage<Sum, Tile>(shared.staging, mine.m, mine.n, pass, sum);
         __syncthreads(); // the rows are whole before anyone reads them
         for_staged<Staging, Tile::THREADS>(
             thread, pass, [&](int row, int column, int place) {

@@ -91,6 +91,36 @@ struct Finite<float> {
     __device__ bool met_another() const { return zero != 0.0F; }
 };
 
+// A thread's place along a tile's rows and columns.
+struct GemmThread {
+    int m;
+    int n;
+};
+
+// A warp is eight threads along the side whose neighbours are neighbours in the result
+// (N_FAST: columns) and four along the other, or as many as there are. Vectors of 16
+// bytes reach a quarter of a warp in a pass of shared memory, and a half where each
+// thread shares its vector with the next one, or with the next but one: so the lowest
+// bit of the number counts the slow side, the next ones the fast side, and both
+// operands come in two passes instead of four (Gray, "SGEMM", maxas wiki, 2014).
+template <class Tile, bool N_FAST>
+__device__ inline GemmThread gemm_thread(int number) {
+    constexpr int FAST = N_FAST ? Tile::ALONG_N : Tile::ALONG_M;
+    constexpr int SLOW = N_FAST ? Tile::ALONG_M : Tile::ALONG_N;
+    constexpr int WARP_FAST = FAST < 8 ? FAST : 8;
+    constexpr int WARP_SLOW = 32 / WARP_FAST < SLOW ? 32 / WARP_FAST : SLOW;
+    constexpr int WARP = WARP_FAST * WARP_SLOW;
+    static_assert(WARP_FAST >= 2 && WARP_SLOW >= 2, "each side has a bit");
+    static_assert(FAST % WARP_FAST == 0 && SLOW % WARP_SLOW == 0, "whole warps");
+    const int lane = number % WARP;
+    const int warp = number / WARP;
+    const int in_fast = lane / 2 % WARP_FAST;
+    const int in_slow = lane % 2 + lane / (2 * WARP_FAST) * 2;
+    const int fast = warp % (FAST / WARP_FAST) * WARP_FAST + in_fast;
+    const int slow = warp / (FAST / WARP_FAST) * WARP_SLOW + in_slow;
+    return N_FAST ? GemmThread{slow, fast} : GemmThread{fast, slow};
+}
+
 // The place in a tile of a thread's row or column number i: whole vectors, a stride of
 // all threads' vectors apart, so that a warp's vectors are neighbours.
 template <class Sum, int ALONG>

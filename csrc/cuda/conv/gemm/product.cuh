@@ -46,22 +46,6 @@ __device__ inline Block block_of(const ConvProblem& p, Index rows) {
         linear % blocks_n * Tile::BLOCK_N};
 }
 
-// A thread's place along the tile's rows and columns: neighbours in y are neighbours.
-struct Thread {
-    int m;
-    int n;
-};
-
-template <class Tile, bool CHANNELS_LAST>
-__device__ inline Thread thread_of() {
-    const int thread = static_cast<int>(threadIdx.x);
-    if constexpr (CHANNELS_LAST) {
-        return Thread{thread / Tile::ALONG_N, thread % Tile::ALONG_N};
-    } else {
-        return Thread{thread % Tile::ALONG_M, thread / Tile::ALONG_M};
-    }
-}
-
 // Rows count pixels along the output's axes, width fastest, in either memory order.
 __device__ inline OutputCoordinates pixel_of(const ConvProblem& p, Index row) {
     return output_coordinates<false>(row, 1, p.output);
@@ -82,7 +66,7 @@ __device__ inline void store(
     const ConvProblem& p,
     const Block& block,
     Index rows,
-    const Thread& mine,
+    const GemmThread& mine,
     Shared<Sum, Tile, CHANNELS_LAST>& shared,
     const Sum (&sum)[Tile::THREAD_M][Tile::THREAD_N],
     const X* __restrict__ x,
