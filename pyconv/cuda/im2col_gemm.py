@@ -28,10 +28,12 @@ from pyconv.cuda.implicit_gemm import (
 )
 from pyconv.cuda.kernel import (
     MAX_BLOCKS,
+    SECTOR_BYTES,
     Ceilings,
     Kernel,
     Launch,
     Movement,
+    added,
     ceil_div,
     channels_last,
     element_type,
@@ -70,34 +72,41 @@ def _parts(problem: ConvProblem) -> list[tuple[int, ConvProblem]]:
     ]
 
 
+def _unfolded(problem: ConvProblem) -> Movement:
+    """Give the movement of what writes the columns."""
+    read = problem.n * problem.c * window_taps(problem) * problem.itemsize
+    written = _columns(problem) * problem.itemsize
+    # Neighbouring threads are pixels: channels last, each meets a sector, and a pass of
+    # L1, of its own.
+    last = channels_last(problem.x_pitch)
+    return Movement(
+        flops=0,
+        global_bytes=read + written,
+        l1_bytes=read * (PASS_BYTES // problem.itemsize if last else 1) + written,
+        l2_bytes=read * (SECTOR_BYTES // problem.itemsize if last else 1) + written,
+        dram_bytes=problem.n * problem.c * prod(problem.input) * problem.itemsize
+        + written,
+    )
+
+
 def _padded(problem: ConvProblem, tile: GemmTile) -> Movement:
-    """Give the movement of whole tiles: sums past the end cost as much as any."""
+    """Give the product's movement: sums past the end cost as much as any."""
     along_m, along_n = gemm_blocks(problem, tile)
     blocks = problem.groups * along_m * along_n
     inner = problem.c // problem.groups * prod(problem.kernel)
     depth = ceil_div(inner, BLOCK_K) * BLOCK_K
-    columns = _columns(problem)
-    read = problem.n * problem.c * window_taps(problem) * problem.itemsize
-    written = columns * problem.itemsize
+    columns = _columns(problem) * problem.itemsize
     weights = along_m * problem.k * inner * itemsize_of(problem.weight_dtype)
+    gathered = columns * along_n + weights
     filters = problem.k // problem.groups
     result = itemsize_of(result_type(problem.dtype))
     stored = outputs(problem) * sector_bytes(problem.y_pitch, filters, result)
-    # Neighbouring threads are pixels: channels last, each meets a sector of its own.
-    loaded = (
-        read // problem.itemsize * sector_bytes(problem.x_pitch, 1, problem.itemsize)
-    )
-    # In whole passes: of what is read across memory each element takes one.
-    across = PASS_BYTES // problem.itemsize if channels_last(problem.x_pitch) else 1
     return Movement(
         flops=2 * blocks * tile.block_m * tile.block_n * depth,
-        global_bytes=read + written * (1 + along_n) + weights + epilogue_bytes(problem),
-        l1_bytes=operand_bytes(tile, blocks * depth, sum_bytes(problem))
-        + read * across
-        + written * (1 + along_n)
-        + weights,
-        l2_bytes=int(loaded + written * (1 + along_n) + weights + stored),
-        dram_bytes=problem.compulsory_bytes + 2 * written,
+        global_bytes=gathered + epilogue_bytes(problem),
+        l1_bytes=gathered + operand_bytes(tile, blocks * depth, sum_bytes(problem)),
+        l2_bytes=gathered + int(stored),
+        dram_bytes=columns + weights // along_m + outputs(problem) * result,
     )
 
 
@@ -196,8 +205,8 @@ def _workspace(problem: ConvProblem) -> dict[str, int]:
 
 
 def _movement(problem: ConvProblem) -> Movement:
-    """Give the movement with the chosen tile."""
-    return _padded(problem, _tile(problem))
+    """Add up both launches' movement, with the chosen tile."""
+    return added([_unfolded(problem), _padded(problem, _tile(problem))])
 
 
 def _cost_us(problem: ConvProblem, ceilings: Ceilings) -> float:

@@ -46,6 +46,7 @@ VECTOR_BYTES = 16
 INDEX_BYTES = 4  # the wide build's are 8
 # Bytes a pass of shared memory's 32 banks gives.
 PASS_BYTES = 128
+PAIRED_BELOW = 64  # sums of a thread
 # Sums of a thread: 64 registers, which leaves room for operands and loads in flight.
 MAX_SUM_BYTES = 256
 # Blocks of so many threads share a multiprocessor by two: 128 registers a thread, which
@@ -131,8 +132,9 @@ def blocks_together(problem: ConvProblem, tile: GemmTile) -> int:
 def operand_bytes(tile: GemmTile, products: int, size: int) -> int:
     """Count what a tile's operands take of shared memory, in whole passes.
 
-    A warp's vectors of either side are two passes (`gemm_thread` of gemm_tile.cuh);
-    before that, every element is stored once.
+    A vector of a warp is two passes where threads share it by pairs, and four of the
+    side along which they follow each other where there are 64 sums a thread
+    (`gemm_thread` of gemm_tile.cuh); before that, every element is stored once.
 
     Parameters
     ----------
@@ -145,8 +147,9 @@ def operand_bytes(tile: GemmTile, products: int, size: int) -> int:
     """
     warps = tile.threads / WARP
     vectors = (tile.thread_m + tile.thread_n) * size // VECTOR_BYTES
+    passes = 2 if tile.thread_m * tile.thread_n < PAIRED_BELOW else 3  # of 2 and 4
     stored = (tile.block_m + tile.block_n) * size
-    return int(products * (warps * vectors * 2 * PASS_BYTES + stored))
+    return int(products * (warps * vectors * passes * PASS_BYTES + stored))
 
 
 def _window_positions(problem: ConvProblem, tile: GemmTile) -> int:

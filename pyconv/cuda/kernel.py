@@ -7,8 +7,8 @@ algorithm, fill ``explain()``, size the launch and are held against measurements
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, fields
 from math import prod
 from typing import Any
 
@@ -32,6 +32,7 @@ __all__ = [
     "Launch",
     "Movement",
     "Problem",
+    "added",
     "ceil_div",
     "channels_last",
     "element_type",
@@ -127,6 +128,16 @@ class Ceilings:
     l2_bytes: float
     dram_bytes: float
     launch_us: float
+
+
+def added(movements: Iterable[Movement]) -> Movement:
+    """Add launches up."""
+    listed = list(movements)
+    totals = {
+        one.name: sum(getattr(movement, one.name) for movement in listed)
+        for one in fields(Movement)
+    }
+    return Movement(**totals)
 
 
 def sector_bytes(pitch: tuple[int, ...], channels: int, size: int) -> float:

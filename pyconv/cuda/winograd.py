@@ -6,7 +6,6 @@ Either is several launches, whose times add up: each has its own `Movement`.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import fields
 from math import prod
 
 from pyconv.cuda.counts import tile_positions
@@ -23,7 +22,6 @@ from pyconv.problem import ACCURACIES, DTYPES, ConvProblem, itemsize_of
 __all__ = [
     "FLOAT_BYTES",
     "STEP",
-    "added",
     "filters_launch",
     "filters_movement",
     "input_loads",
@@ -125,16 +123,6 @@ def filters_movement(problem: ConvProblem, outputs: int, block: int) -> Movement
         l2_bytes=read + written,
         dram_bytes=read + written,
     )
-
-
-def added(movements: Iterable[Movement]) -> Movement:
-    """Add launches up."""
-    listed = list(movements)
-    totals = {
-        one.name: sum(getattr(movement, one.name) for movement in listed)
-        for one in fields(Movement)
-    }
-    return Movement(**totals)
 
 
 def total_us(launches: Iterable[tuple[Movement, float]], ceilings: Ceilings) -> float:

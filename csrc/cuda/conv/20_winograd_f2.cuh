@@ -93,7 +93,7 @@ run(const ConvProblem& p,
         CHANNELS_LAST ? thread % WINOGRAD_STEP : thread / Tile::BLOCK_M;
     const int point = thread / Tile::THREADS;
     const int lane = thread % Tile::THREADS;
-    const auto mine = gemm_thread<Tile, CHANNELS_LAST>(lane);
+    const auto mine = gemm_thread<Tile, CHANNELS_LAST, true>(lane);
     const WinogradWindow<POINTS, MODE> window(p, group, first_tile + my_tile);
     const float* from =
         static_cast<const float*>(transformed) +

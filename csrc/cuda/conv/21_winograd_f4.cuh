@@ -138,7 +138,7 @@ __device__ void products(
     const Index block = linear % extents.blocks;
     const Index group = linear / extents.blocks;
     const int thread = static_cast<int>(threadIdx.x);
-    const auto mine = gemm_thread<Tile, FILTERS_FAST>(thread);
+    const auto mine = gemm_thread<Tile, FILTERS_FAST, true>(thread);
     constexpr Index M_STEP = WINOGRAD_STEP * Tile::BLOCK_M;
     constexpr Index N_STEP = WINOGRAD_STEP * Tile::BLOCK_N;
     const float* m = static_cast<const float*>(transformed) + point * M_STEP +
