@@ -39,13 +39,15 @@ SUITE ?=
 THREADS ?=
 SUITES = $(if $(SUITE),--suite $(SUITE)) $(if $(THREADS),--threads $(THREADS))
 
-.PHONY: help demo test lint bench selection operations types layers ratio clean check
+.PHONY: help demo test lint bench ladders report selection operations types layers ratio clean check
 
 help:
 	@echo "make demo   a photograph and ResNet-50 through every algorithm (build/demo/)"
 	@echo "make test   the test suite"
 	@echo "make lint   ruff, mypy, clang-format"
 	@echo "make bench  the suites against every peer (SUITE=name THREADS=1 ARGS=--quick)"
+	@echo "make ladders  a few problems by every algorithm, bytes beside time"
+	@echo "make report  one HTML page of all results (build/report.html)"
 	@echo "make selection  auto's pick against every algorithm, on the same layers"
 	@echo "make operations  pooling, gradients and transposed convolution against the peers"
 	@echo "make types  bfloat16, float16 and bytes against the peers and float32"
@@ -68,6 +70,13 @@ lint: $(VENV)/.lint
 
 bench: $(VENV)/.bench $(VENV)/.torch
 	@$(BIN)/python -m benchmarks.bench $(SUITES) $(ARGS)
+	@$(BIN)/python -m benchmarks report
+
+ladders: $(VENV)/.bench
+	@$(BIN)/python -m benchmarks.ladders $(if $(THREADS),--threads $(THREADS)) $(ARGS)
+
+report: $(VENV)/.bench
+	@$(BIN)/python -m benchmarks report $(ARGS)
 
 selection: $(VENV)/.bench
 	@$(BIN)/python -m benchmarks.selection $(SUITES) $(ARGS)

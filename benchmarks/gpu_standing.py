@@ -8,12 +8,28 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-__all__ = ["markdown", "recorded"]
+__all__ = [
+    "Rows",
+    "Sections",
+    "convolutions",
+    "gradients",
+    "markdown",
+    "pools",
+    "recorded",
+]
 
 ORDERS = ("nchw", "nhwc")
 Times = dict[str, dict[str, Any]]
+Sections = dict[str, dict[str, Any]]
+
+
+class Rows(NamedTuple):
+    """A table: its columns, of which the first is text, and its cells."""
+
+    columns: list[str]
+    cells: list[list[str]]
 
 
 def recorded(results: Path) -> list[Path]:
@@ -21,18 +37,20 @@ def recorded(results: Path) -> list[Path]:
     return sorted(path.parent for path in results.glob("*/conv.json"))
 
 
-def _section(folder: Path, name: str) -> dict[str, Any]:
-    """Read a section; empty if that one was not run."""
-    path = folder / f"{name}.json"
-    report = json.loads(path.read_text()) if path.is_file() else {}
-    found: dict[str, Any] = report.get(name, {})
+def sections_of(folder: Path) -> Sections:
+    """Read a run's sections: each file's, by its name."""
+    found = {}
+    for path in sorted(folder.glob("*.json")):
+        report = json.loads(path.read_text())
+        found[path.stem] = report.get(path.stem, {})
     return found
 
 
 def markdown(folder: Path) -> str:
     """Write a run's card, ceilings and tables."""
     machine = json.loads((folder / "conv.json").read_text())["machine"]
-    ceilings = _section(folder, "ceilings")
+    sections = sections_of(folder)
+    ceilings = sections["ceilings"]
     gpu = machine["gpu"].split(",")[0]
     versions = machine["versions"]
     # Runs that do not say so let cuDNN search for convolutions alone.
@@ -53,11 +71,11 @@ def markdown(folder: Path) -> str:
     lines = [
         measured,
         "",
-        *_convolutions(folder),
+        *_written(convolutions(sections)),
         "",
-        *_gradients(folder),
+        *_written(gradients(sections)),
         "",
-        *_pools(folder, copy["gbytes_per_s"]),
+        *_written(pools(sections)),
     ]
     return "\n".join(lines)
 
@@ -90,31 +108,51 @@ def _best(times: Times, tail: str = "") -> tuple[float, str]:
     return min(one for one in found if one is not None)
 
 
-def _convolutions(folder: Path) -> list[str]:
+def _written(rows: Rows) -> list[str]:
+    """Write a table as Markdown."""
+    marks = ["---", *("---" if name == "by" else "--:" for name in rows.columns[1:])]
+    return [
+        f"| {' | '.join(rows.columns)} |",
+        f"|{'|'.join(marks)}|",
+        *(f"| {' | '.join(cells)} |" for cells in rows.cells),
+    ]
+
+
+def convolutions(sections: Sections) -> Rows:
     """A row a layer."""
-    titles = "pyconv | by | cuDNN | ratio | cuDNN, TF32 | bfloat16: pyconv | cuDNN"
-    rows = [f"| convolution | {titles} |", "|---|--:|---|--:|--:|--:|--:|--:|"]
-    for layer, row in _section(folder, "conv").items():
+    columns = [
+        *("convolution", "pyconv", "by", "cuDNN", "ratio", "cuDNN, TF32"),
+        *("bfloat16: pyconv", "cuDNN"),
+    ]
+    cells = []
+    for layer, row in sections.get("conv", {}).items():
         times = row["times"]
         ours, name = _best(times)
         cudnn = _theirs(times, "fp32")
         half, _ = _best(times, "_bf16")
-        rows.append(
-            f"| {layer} | {ours:.0f} | `{name}` | {cudnn:.0f} | {cudnn / ours:.2f} "
-            f"| {_theirs(times, 'tf32'):.0f} | {half:.0f} "
-            f"| {_theirs(times, 'fp32', '_bf16'):.0f} |"
+        cells.append(
+            [
+                layer,
+                f"{ours:.0f}",
+                f"`{name}`",
+                f"{cudnn:.0f}",
+                f"{cudnn / ours:.2f}",
+                f"{_theirs(times, 'tf32'):.0f}",
+                f"{half:.0f}",
+                f"{_theirs(times, 'fp32', '_bf16'):.0f}",
+            ]
         )
-    return rows
+    return Rows(columns, cells)
 
 
-def _gradients(folder: Path) -> list[str]:
+def gradients(sections: Sections) -> Rows:
     """A row a layer: the weight's and the input's gradient."""
-    titles = "of the weight: pyconv | by | cuDNN | ratio | of the input: pyconv"
-    rows = [
-        f"| gradients, float32 | {titles} | cuDNN | ratio |",
-        "|---|--:|---|--:|--:|--:|--:|--:|",
+    columns = [
+        *("gradients, float32", "of the weight: pyconv", "by", "cuDNN", "ratio"),
+        *("of the input: pyconv", "cuDNN", "ratio"),
     ]
-    both = _section(folder, "gradients")
+    cells = []
+    both = sections.get("gradients", {})
     for layer in dict.fromkeys(name.rpartition("-")[0] for name in both):
         here = [both[f"{layer}-{order}"] for order in ("first", "last")]
         weight, by = min(
@@ -126,12 +164,19 @@ def _gradients(folder: Path) -> list[str]:
             min(one[kind]["torch_fp32"]["median_us"] for one in here)
             for kind in ("weight", "input")
         ]
-        rows.append(
-            f"| {layer} | {weight:.0f} | `{by}` | {theirs[0]:.0f} "
-            f"| {theirs[0] / weight:.2f} | {given:.0f} | {theirs[1]:.0f} "
-            f"| {theirs[1] / given:.2f} |"
+        cells.append(
+            [
+                layer,
+                f"{weight:.0f}",
+                f"`{by}`",
+                f"{theirs[0]:.0f}",
+                f"{theirs[0] / weight:.2f}",
+                f"{given:.0f}",
+                f"{theirs[1]:.0f}",
+                f"{theirs[1] / given:.2f}",
+            ]
         )
-    return rows
+    return Rows(columns, cells)
 
 
 def _chosen(times: Times) -> tuple[str, dict[str, Any]]:
@@ -145,22 +190,25 @@ def _chosen(times: Times) -> tuple[str, dict[str, Any]]:
     return name, timed[name]
 
 
-def _pools(folder: Path, copied: float) -> list[str]:
+def pools(sections: Sections) -> Rows:
     """A row a pooling and order: the share of the copy's bandwidth."""
-    rows = [
-        "| pooling | pyconv | of the copy's bandwidth | PyTorch | ratio |",
-        "|---|--:|--:|--:|--:|",
-    ]
-    for name, row in _section(folder, "pool").items():
+    columns = ["pooling", "pyconv", "of the copy's bandwidth", "PyTorch", "ratio"]
+    copied = sections["ceilings"]["copy"]["gbytes_per_s"]
+    cells = []
+    for name, row in sections.get("pool", {}).items():
         times = row["times"]
         ours = min(
             (entry for key, entry in times.items() if key.startswith("pyconv_")),
             key=lambda entry: entry["median_us"],
         )
         theirs = times["torch"]["median_us"]
-        rows.append(
-            f"| {name} | {ours['median_us']:.0f} "
-            f"| {100 * ours['gbytes_per_s'] / copied:.0f} % | {theirs:.0f} "
-            f"| {theirs / ours['median_us']:.2f} |"
+        cells.append(
+            [
+                name,
+                f"{ours['median_us']:.0f}",
+                f"{100 * ours['gbytes_per_s'] / copied:.0f} %",
+                f"{theirs:.0f}",
+                f"{theirs / ours['median_us']:.2f}",
+            ]
         )
-    return rows
+    return Rows(columns, cells)

@@ -70,7 +70,7 @@ def every(
         for layout in LAYOUTS:
             title = f"{name}, {layout}"
             told = climbed([problem, "--layout", layout, *more])
-            yield title, {"problem": problem, "layout": layout, **told}
+            yield title, {**told, "layout": layout}
 
 
 def show(title: str, told: dict[str, Any]) -> None:

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pyconv.cuda import KERNELS, measuring, module, source
+from pyconv.cuda import KERNELS, module, source
 from pyconv.cuda.device import NOMINAL
 from pyconv.cuda.kernel import SHARED_BYTES, Kernel
 from pyconv.cuda.launch import (
@@ -287,26 +287,6 @@ WIDE = _wide()
 @pytest.mark.usefixtures("nvrtc")
 def test_kernel_compiles_with_wide_indices(plan: CudaPlan) -> None:
     compiled(replace(plan, index_bits=64))
-
-
-@pytest.mark.parametrize("architecture", ["sm_90", *ARCHITECTURES])
-@pytest.mark.usefixtures("nvrtc")
-def test_measuring_compiles_for_each_architecture(architecture: str) -> None:
-    text = source.flatten((measuring.FILE,))
-    cubin, log = module.compile_cubin(text, module.options_for(architecture, 64))
-    assert cubin[:4] == b"\x7fELF"
-    assert "warning" not in log, log
-    assert sorted(registers_and_shared(log)) == sorted(measuring.ENTRIES)
-
-
-def test_measuring_knows_the_size_of_its_loops() -> None:
-    text = source.flatten((measuring.FILE,))
-    found = dict(re.findall(r"constexpr int CEILING_(\w+) = (\d+);", text))
-    del found["VECTORS"]
-    assert found == {
-        name: str(getattr(measuring, name))
-        for name in ("THREADS", "CHAINS", "STEPS", "LOADS")
-    }
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
