@@ -20,7 +20,7 @@ SOURCES = {
     "cpu": {"l1": "l2", "l2": "l3", "dram": "memory"},
     "cuda": {"l1": "l1", "l2": "l2", "dram": "memory"},
 }
-SECONDS = 0.05  # of each loop
+SECONDS = 0.03  # of each loop
 MOST_BYTES = 256 << 20  # of a thread
 
 

@@ -64,6 +64,9 @@ def _warm(
 class CpuMeter:
     """The host's clock, and the processor's counters."""
 
+    def __init__(self) -> None:
+        self._evict: Run | None = None
+
     def ceilings(self) -> Ceilings:
         """Measure the instruction set in use on all threads."""
         return ceilings()
@@ -96,11 +99,17 @@ class CpuMeter:
         return count(run, COUNTED_CALLS, self._evictor())
 
     def _evictor(self) -> Run:
-        """Make what empties every cache: each thread reads its part of other memory."""
-        host = _core.machine()
-        threads = _core.get_num_threads()
-        size = 2 * max(host["l3_bytes"] * l3_count(), 2 * host["l2_bytes"] * threads)
-        return partial(_core.load_sweep, np.ones(size // 4, np.float32))
+        """Make what empties every cache: each thread reads its part of other memory.
+
+        That memory is made once for a meter: its pages cost more than the reading.
+        """
+        if self._evict is None:
+            host = _core.machine()
+            own = 2 * host["l2_bytes"] * _core.get_num_threads()
+            size = max(5 * host["l3_bytes"] * l3_count() // 4, 2 * own)
+            memory = np.ones(size // 4, np.float32)
+            self._evict = partial(_core.load_sweep, memory)
+        return self._evict
 
 
 class GpuMeter:
