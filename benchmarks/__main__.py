@@ -15,6 +15,7 @@ PROGRAMS = {
     "compare": ("benchmarks.compare", "two runs, ratios with intervals"),
     "bench": ("benchmarks.bench", "the suites against every peer"),
     "ladders": ("benchmarks.ladders", "a few problems by every algorithm"),
+    "simulated": ("benchmarks.simulated", "operations and cache fills by simulation"),
     "selection": ("benchmarks.selection", "auto's choice against every algorithm"),
     "operations": ("benchmarks.operations", "pooling, gradients, transposed"),
     "element_types": ("benchmarks.element_types", "halves and bytes"),

@@ -122,7 +122,7 @@ def convolutions(sections: Sections) -> Rows:
     """A row a layer."""
     columns = [
         *("convolution", "pyconv", "by", "cuDNN", "ratio", "cuDNN, TF32"),
-        *("bfloat16: pyconv", "cuDNN"),
+        *("bfloat16: pyconv", "bfloat16: cuDNN"),
     ]
     cells = []
     for layer, row in sections.get("conv", {}).items():
@@ -148,8 +148,8 @@ def convolutions(sections: Sections) -> Rows:
 def gradients(sections: Sections) -> Rows:
     """A row a layer: the weight's and the input's gradient."""
     columns = [
-        *("gradients, float32", "of the weight: pyconv", "by", "cuDNN", "ratio"),
-        *("of the input: pyconv", "cuDNN", "ratio"),
+        *("gradients, float32", "weight: pyconv", "by", "weight: cuDNN"),
+        *("weight: ratio", "input: pyconv", "input: cuDNN", "input: ratio"),
     ]
     cells = []
     both = sections.get("gradients", {})

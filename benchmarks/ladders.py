@@ -80,7 +80,7 @@ def show(title: str, told: dict[str, Any]) -> None:
         if "warm" in rung:
             print(
                 f"    {rung['name']:<18}{rung['warm']['median_us']:>12.1f} us"
-                f"{100 * rung['peak_share']:>8.1f} % of the peak"
+                f"{100 * (rung['peak_share'] or 0):>8.1f} % of the peak"
             )
 
 

@@ -100,12 +100,12 @@ HEADINGS = (
     "operation",
     "cases",
     "PyTorch NCHW: mean",
-    "lowest",
+    "PyTorch NCHW: lowest",
     "both NCHW: mean",
     "best peer: mean",
-    "lowest",
+    "best peer: lowest",
     f"% of copy past L2 (goal {COPY_GOAL}): mean",
-    "lowest",
+    "% of copy: lowest",
 )
 
 

@@ -115,6 +115,27 @@ def test_bad_calls_raise_what_the_call_raises(arrays: tuple[Array, Array]) -> No
         pc.ladder(pc.conv2d, arrays[0][:, :3], arrays[1])
 
 
+def test_what_has_no_algorithms_has_no_ladder(arrays: tuple[Array, Array]) -> None:
+    x, weight = arrays
+    with pytest.raises(TypeError, match="im2col has no algorithms"):
+        pc.ladder(pc.im2col, x, 3)
+    with pytest.raises(TypeError, match="Conv2d has no algorithms"):
+        pc.ladder(pc.Conv2d(weight), x)
+
+
+def test_no_share_of_a_peak_that_was_not_measured(
+    arrays: tuple[Array, Array],
+) -> None:
+    x, weight = ((100 * one).astype(np.int8) for one in arrays)
+    told = pc.profile(pc.conv2d, x, weight, seconds=0.001)
+    assert told.flops_us is None
+    assert told.bound in {"l1", "l2", "dram"}
+    assert json.loads(told.to_json())["flops_us"] is None
+    steps = pc.ladder(pc.conv2d, x, weight, seconds=0.001)
+    assert {rung.peak_share for rung in steps.ran} == {None}
+    assert " % " not in str(steps)
+
+
 # ---- the command line ---------------------------------------------------------------
 
 
@@ -177,18 +198,15 @@ def test_every_call_takes_what_ncu_counted_of_it(
         asked.append(program)
         assert main([*program[3:]]) == 0  # what the other process does
         return [
-            [launch("pyconv_a", n), launch("pyconv_b", 1)] for n in range(len(borrowed))
+            [launch("pyconv_a", n), launch("pyconv_b", 1)]
+            for n in range(len(borrowed) // 2)  # a mark before and one after
         ]
 
     monkeypatch.setattr(ncu, "count", count)
     assert main(["bench", PROBLEM, "--ncu", "--json", "--seconds", "0.001"]) == 0
     data = json.loads(capsys.readouterr().out)
-    # Counted in the order of explain(), shown in that of the ladder.
-    told = pc.explain(
-        pc.conv2d, np.ones((1, 4, 9, 9), "f4"), np.ones((4, 4, 3, 3), "f4"), padding=1
-    )
-    able = [one.name for one in told.candidates if one.supported]
-    assert len(borrowed) == len(able)
+    able = [rung["name"] for rung in data["rungs"] if not rung["reason"]]
+    assert len(borrowed) == 2 * len(able)
     for rung in data["rungs"]:
         if not rung["reason"]:
             expected = able.index(rung["name"]) + 1
@@ -223,13 +241,13 @@ def test_why_ncu_counted_nothing_is_told(
         assert '"reason": "pyconv may not count"' in capsys.readouterr().out
 
 
-def in_terminal(*words: str) -> str:
-    """What a command prints to a terminal of its own."""
+def in_terminal(*words: str, output: Any = None, error: Any = None) -> str:
+    """What a command prints to a terminal of its own, or its errors are."""
     master, slave = pty.openpty()
     with subprocess.Popen(
         [sys.executable, "-m", "pyconv", *words],
-        stdout=slave,
-        stderr=subprocess.DEVNULL,
+        stdout=output or slave,
+        stderr=error or slave,
         env={**os.environ, "TERM": "xterm-256color", "COLUMNS": "300"},
         cwd=Path(__file__).parent.parent,
     ) as running:
@@ -250,7 +268,7 @@ def in_terminal(*words: str) -> str:
 
 def test_a_terminal_shows_the_same_text_in_colours() -> None:
     pytest.importorskip("rich")
-    shown = in_terminal("explain", PROBLEM)
+    shown = in_terminal("explain", PROBLEM, error=subprocess.DEVNULL)
     assert "\x1b[1;32m> " in shown
     plain = subprocess.run(
         [sys.executable, "-m", "pyconv", "explain", PROBLEM],
@@ -261,6 +279,23 @@ def test_a_terminal_shows_the_same_text_in_colours() -> None:
     ).stdout
     assert "\x1b" not in plain
     assert re.sub(r"\x1b\[[0-9;]*m", "", shown) == plain
+
+
+def test_output_goes_to_its_file_beside_a_terminal(tmp_path: Path) -> None:
+    """A bar on the terminal's error output takes nothing from the output."""
+    pytest.importorskip("rich")
+    for command, more in (("profile", []), ("bench", []), ("profile", ["--json"])):
+        path = tmp_path / "output"
+        with path.open("w") as output:
+            words = (command, PROBLEM, "--seconds", "0.001", *more)
+            seen = in_terminal(*words, output=output)
+        text = path.read_text()
+        assert ("reference" if command == "bench" else "conv2d") in text
+        assert "conv2d" not in seen
+        assert "\x1b" not in text
+        if more:
+            assert json.loads(text)["name"] == PROBLEM
+            assert "profile" in seen  # the bar
 
 
 def test_a_closed_pipe_is_no_error() -> None:

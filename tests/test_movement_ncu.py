@@ -97,6 +97,12 @@ def test_no_launch_is_an_empty_list() -> None:
 @pytest.mark.parametrize(
     ("text", "kind", "said"),
     [
+        (
+            table(COLUMNS, UNITS, (*FIRST[:3], "n/a", *FIRST[4:])),
+            ValueError,
+            "no figure for gpu__time_duration.sum of pyconv_conv_im2col_gemm_unfold",
+        ),
+        (table(COLUMNS, UNITS, FIRST[:7]), ValueError, "ncu has no figure for"),
         ("", ValueError, "no table"),
         ("hello\nworld\n", ValueError, "no table"),
         (table(COLUMNS[:-1], UNITS[:-1]), ValueError, "lacks sm__pipe_tensor"),
@@ -107,7 +113,7 @@ def test_no_launch_is_an_empty_list() -> None:
             "NVreg_RestrictProfilingToAdminUsers=0",
         ),
     ],
-    ids=["nothing", "foreign", "metric", "error", "permission"],
+    ids=["figure", "short", "nothing", "foreign", "metric", "error", "permission"],
 )
 def test_what_is_no_table_is_told(text: str, kind: type[Exception], said: str) -> None:
     with pytest.raises(kind, match=said):
@@ -141,7 +147,11 @@ def fake_ncu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., N
 
 
 def test_calls_are_parted_by_their_markers(fake_ncu: Callable[..., None]) -> None:
-    fake_ncu(table(COLUMNS, UNITS, FIRST, SECOND, MARK, FIRST, MARK, MARK))
+    between = (MARK, SECOND, SECOND, MARK)  # what prepares the next call
+    fake_ncu(
+        table(COLUMNS, UNITS, FIRST, MARK, FIRST, SECOND, *between, FIRST, MARK, MARK)
+        + table(MARK).removeprefix(TALK)
+    )
     calls = ncu.count(["anything"])
     assert [len(one) for one in calls] == [2, 1, 0]
     added = ncu.totals(calls[0])

@@ -20,7 +20,7 @@ pytest.importorskip("matplotlib", reason="the report needs Matplotlib")
 
 from benchmarks.__main__ import PROGRAMS
 from benchmarks.__main__ import main as program
-from benchmarks.report.collect import collected
+from benchmarks.report.collect import KINDS, collected
 from benchmarks.report.page import main
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -91,6 +91,9 @@ def test_identifiers_are_unique_and_links_lead_somewhere(seen: Seen) -> None:
 def test_every_machine_and_every_ladder_is_there(page: Path, seen: Seen) -> None:
     machines, left_out = collected(RESULTS)
     assert left_out == []
+    assert {machine.name for machine in machines} == {
+        path.parent.name for path in RESULTS.glob("*/*.json")
+    }
     assert {machine.name for machine in machines} <= set(seen.ids)
     ladders = sum(
         len(report["ladders"])
@@ -110,13 +113,27 @@ def test_raw_results_are_in_the_page(seen: Seen) -> None:
         for link, found in seen.links
         if "download" in found
     }
-    machines, _ = collected(RESULTS)
-    for machine in machines:
-        for name, text in machine.texts.items():
-            link = packed[f"{machine.name}-{name}.gz"]
-            assert link.startswith(GZIP)
-            raw = gzip.decompress(base64.b64decode(link[len(GZIP) :]))
-            assert raw.decode() == text
+    files = [*RESULTS.glob("*/*.json")]
+    assert len(files) > 15
+    for path in files:
+        link = packed[f"{path.parent.name}-{path.name}.gz"]
+        assert link.startswith(GZIP)
+        raw = gzip.decompress(base64.b64decode(link[len(GZIP) :]))
+        assert raw == path.read_bytes()
+
+
+def test_tables_are_json_behind_their_links(seen: Seen) -> None:
+    links = [
+        link
+        for link, found in seen.links
+        if str(found.get("download", "")).endswith(".json.gz")
+        and "-" not in str(found["download"])
+    ]
+    assert links
+    for link in links:
+        text = gzip.decompress(base64.b64decode(link[len(GZIP) :])).decode()
+        table = json.loads(text, parse_constant=pytest.fail)
+        assert table["rows"]
 
 
 def test_tables_show_the_numbers_of_their_files(page: Path) -> None:
@@ -153,8 +170,11 @@ def results(tmp_path: Path) -> Path:
         (b'{"name": "another"}', "has no 'suites'"),
         (b"[1, 2]", "has no 'suites'"),
         (b"\xff\xfe\x00", "cannot be read"),
+        (b'{"suites": {"3x3": {}}}', "is not as pyconv writes it"),
+        (b'{"suites": {"a": 1}}', "is not as pyconv writes it"),
+        (b'{"machine": {"cpu": "x"}, "suites": {"a": []}}', "is not as pyconv"),
     ],
-    ids=["half", "empty", "foreign", "list", "binary"],
+    ids=["half", "empty", "foreign", "list", "binary", "inside", "number", "machine"],
 )
 def test_what_cannot_be_read_is_named_and_the_rest_shown(
     content: bytes, said: str, results: Path, capsys: pytest.CaptureFixture[str]
@@ -169,6 +189,18 @@ def test_what_cannot_be_read_is_named_and_the_rest_shown(
     text = out.read_text(encoding="utf-8")
     assert "nvidia-h200/suites-threads2.json" in text
     assert text.count("<svg") == 3
+
+
+def test_every_kind_of_file_survives_a_wrong_inside(
+    results: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for kind, key in KINDS.items():
+        path = results / "nvidia-h200" / f"{kind}-wrong.json"
+        path.write_text(json.dumps({key: {"a": {"b": [{}]}}}))
+    out = results.parent / "page.html"
+    assert main(["--results", str(results), "--out", str(out)]) == 0
+    assert "Traceback" not in capsys.readouterr().err
+    assert out.read_text(encoding="utf-8").count("<svg") == 3
 
 
 def test_nothing_to_show_is_one_sentence(
@@ -271,6 +303,28 @@ def test_columns_sort_by_click_and_by_key(browser: Any) -> None:
     heads[1].send_keys("\ue007")  # enter
     assert [float(value) for value in column(table, 1)] == sorted(before)[::-1]
     assert head.get_attribute("aria-sort") == "descending"
+
+
+def test_dashes_come_last_either_way(browser: Any) -> None:
+    browser.execute_script(
+        "for (const one of document.querySelectorAll('details')) one.open = true;"
+    )
+    (table, place) = browser.execute_script(
+        "for (const cell of document.querySelectorAll('td[data-none]')) {"
+        "  const table = cell.closest('table');"
+        "  const place = cell.cellIndex;"
+        "  const keys = [...table.tBodies[0].rows].map(r => r.cells[place].dataset);"
+        "  if (keys.some(k => 'key' in k)) return [table, place];"
+        "}"
+    )
+    button = table.find_elements("css selector", "th button")[place]
+    for turn in (1, -1):
+        browser.execute_script("arguments[0].click()", button)
+        keys = column(table, place)
+        numbers = [float(key) for key in keys if key != "None"]
+        assert keys[len(numbers) :] == ["None"] * (len(keys) - len(numbers))
+        assert numbers == sorted(numbers)[::turn]
+    browser.refresh()
 
 
 def test_the_keyboard_reaches_everything(browser: Any) -> None:

@@ -10,9 +10,11 @@ from typing import Any
 
 __all__ = ["LeftOut", "Machine", "collected"]
 
-# The key that each kind of file must have, by how its name begins.
+# The key that each kind of file must have, by how its name begins. Of others there is no
+# table: they are in the page as they are.
 KINDS = {
     "ladders": "ladders",
+    "simulated": "simulated",
     "suites": "suites",
     "selection": "suites",
     "operations": "groups",
@@ -73,19 +75,22 @@ class Machine:
         facts = self.facts
         if "gpu" in facts:
             return str(facts["gpu"]).split(",")[0]
-        if "cpu" not in facts:
+        if not {"cpu", "cores", "isa"} <= {*facts}:
             return self.name
         return f"{facts['cpu']}, {facts['cores']} cores, {facts['isa']}"
 
 
 def _machines(data: dict[str, Any]) -> Iterator[dict[str, Any]]:
     """Find every description of a machine in a report."""
-    if isinstance(data.get("machine"), dict):
-        yield data["machine"]
-    yield from (data.get("machines") or {}).values()
-    for part in (data.get("suites") or {}).values():
-        if "machine" in part:
-            yield part["machine"]
+    parts = [data]
+    for key in ("suites", "machines"):
+        found = data.get(key)
+        parts += found.values() if isinstance(found, dict) else []
+    for part in parts:
+        if isinstance(part, dict):
+            found = part.get("machine", part if "commit" in part else None)
+            if isinstance(found, dict):
+                yield found
 
 
 def kind_of(name: str) -> str:
@@ -113,8 +118,8 @@ def _read(path: Path) -> tuple[dict[str, Any], str]:
             f"it is no whole JSON (line {error.lineno}: {error.msg}); a run that was cut "
             "short may have left it"
         ) from None
-    key = KINDS[kind_of(path.name)]
-    if isinstance(data, dict) and isinstance(data.get(key), dict):
+    key = KINDS.get(kind_of(path.name))
+    if isinstance(data, dict) and (key is None or isinstance(data.get(key), dict)):
         return data, text
     raise ValueError(f"it has no {key!r}: another program may have written it")
 
@@ -138,8 +143,6 @@ def collected(results: Path) -> tuple[list[Machine], list[LeftOut]]:
     for folder in sorted(one for one in results.iterdir() if one.is_dir()):
         machine = Machine(folder.name)
         for path in sorted(folder.glob("*.json")):
-            if not kind_of(path.name):
-                continue
             try:
                 data, text = _read(path)
             except ValueError as error:

@@ -80,7 +80,8 @@ def _ran(told: dict[str, Any]) -> list[dict[str, Any]]:
 def moved(rung: dict[str, Any], level: str) -> float:
     """Bytes of a level: measured, or predicted where they were not."""
     (found,) = (one for one in rung["levels"] if one["level"] == level)
-    return float(found["measured"]["value"] or found["predicted"])
+    measured = found["measured"]["value"]
+    return float(measured or found["predicted"])  # of nothing there is no point to draw
 
 
 def executed(rung: dict[str, Any]) -> float:
@@ -103,6 +104,10 @@ def _short(value: float) -> str:
     return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
 
 
+def _of_peak(share: float | None) -> str:
+    return "" if share is None else f", {100 * share:.2g} % of the peak"
+
+
 def times(title: str, told: dict[str, Any]) -> str:
     """Draw each rung's time; what auto takes stands out."""
     rungs = _ran(told)[::-1]
@@ -119,7 +124,7 @@ def times(title: str, told: dict[str, Any]) -> str:
             axes.text(
                 value * 1.08,
                 place,
-                f"{_short(value)} us, {100 * rung['peak_share']:.2g} % of the peak",
+                f"{_short(value)} us{_of_peak(rung['peak_share'])}",
                 va="center",
             )
         axes.set_xlabel(

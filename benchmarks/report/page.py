@@ -25,7 +25,7 @@ from markupsafe import Markup
 
 from benchmarks.machine import ROOT
 from benchmarks.report import figures, tables
-from benchmarks.report.collect import LeftOut, Machine, collected
+from benchmarks.report.collect import LeftOut, Machine, collected, kind_of
 from benchmarks.report.tables import Table
 
 __all__ = ["main", "written"]
@@ -49,22 +49,20 @@ class Climb:
     table: Table
 
 
-def _climbs(machine: Machine) -> list[Climb]:
-    """Draw every ladder of a machine."""
+def _climbs(report: dict[str, Any]) -> list[Climb]:
+    """Draw every ladder of a file."""
     found = []
-    for report in machine.of_kind("ladders").values():
-        for title, told in report["ladders"].items():
-            if not any("warm" in rung for rung in told["rungs"]):
-                continue
-            drawn = (
-                Picture(Markup(figures.times(title, told))),
-                Picture(
-                    Markup(figures.bytes_bars(title, told)),
-                    tuple(figures.legend(told)),
-                ),
-                Picture(Markup(figures.roofline(title, told))),
-            )
-            found.append(Climb(title, told["name"], drawn, tables.ladder(title, told)))
+    for title, told in report["ladders"].items():
+        if not any("warm" in rung for rung in told["rungs"]):
+            continue
+        drawn = (
+            Picture(Markup(figures.times(title, told))),
+            Picture(
+                Markup(figures.bytes_bars(title, told)), tuple(figures.legend(told))
+            ),
+            Picture(Markup(figures.roofline(title, told))),
+        )
+        found.append(Climb(title, told["name"], drawn, tables.ladder(title, told)))
     return found
 
 
@@ -88,22 +86,41 @@ def _facts(machine: Machine) -> list[tuple[str, str]]:
     return [(name, str(value)) for name, value in shown.items() if value]
 
 
-def _section(machine: Machine) -> dict[str, Any]:
-    """Collect what the template shows of a machine."""
-    climbs = _climbs(machine)
-    plain = [*tables.misses(machine), *tables.of_machine(machine)]
+def _section(machine: Machine, left_out: list[LeftOut]) -> dict[str, Any]:
+    """Collect what the template shows of a machine; what cannot be shown is named."""
+    climbs: list[Climb] = []
+    shown: list[Table] = []
+    pairs: list[tables.Pair] = []
+    for name, report in machine.files.items():
+        try:
+            mine = _climbs(report) if kind_of(name) == "ladders" else []
+            rows, counted = (
+                tables.of_file(machine, name),
+                tables.pairs_of(machine, name),
+            )
+        except (
+            *(KeyError, IndexError, TypeError, ValueError),
+            *(AttributeError, StopIteration, ZeroDivisionError),
+        ) as error:
+            said = f"{type(error).__name__}: {error}"
+            reason = f"it is not as pyconv writes it ({said})"
+            left_out.append(LeftOut(f"{machine.name}/{name}", reason))
+            continue
+        climbs += mine
+        shown += rows
+        pairs += counted
     return {
         "id": machine.name,
         "title": machine.title,
         "facts": _facts(machine),
         "climbs": climbs,
-        "tables": plain,
+        "tables": [*tables.misses(pairs), *shown],
         "files": {name: _packed(text) for name, text in machine.texts.items()},
     }
 
 
 def written(machines: list[Machine], left_out: list[LeftOut]) -> str:
-    """Write the page of some machines' results."""
+    """Write the page of some machines' results; adds to what is left out."""
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent),
         autoescape=True,
@@ -112,8 +129,9 @@ def written(machines: list[Machine], left_out: list[LeftOut]) -> str:
         lstrip_blocks=True,
     )
     environment.filters["json_link"] = _json_link
+    sections = [_section(machine, left_out) for machine in machines]
     return environment.get_template("page.html.j2").render(
-        machines=[_section(machine) for machine in machines],
+        machines=sections,
         left_out=left_out,
         when=datetime.now(timezone.utc).isoformat(timespec="minutes"),
     )
@@ -121,7 +139,7 @@ def written(machines: list[Machine], left_out: list[LeftOut]) -> str:
 
 def _json_link(table: Table) -> str:
     """Make a link that holds a table's numbers."""
-    text = json.dumps(table.to_dict(), separators=(",", ":"))
+    text = json.dumps(table.to_dict(), separators=(",", ":"), allow_nan=False)
     return f"data:application/gzip;base64,{_packed(text)}"
 
 
@@ -149,13 +167,13 @@ def main(arguments: list[str]) -> int:
     except FileNotFoundError as error:
         print(f"report: {error}", file=sys.stderr)
         return 1
+    text = written(machines, left_out)
     for one in left_out:
         print(f"report: {one.path} is left out: {one.reason}", file=sys.stderr)
     if not machines:
         print(f"report: {options.results} holds no results", file=sys.stderr)
         return 1
     options.out.parent.mkdir(parents=True, exist_ok=True)
-    text = written(machines, left_out)
     options.out.write_text(text, encoding="utf-8")
     print(f"written: {options.out} ({len(text.encode()) / 1e6:.2f} MB)")
     return 0

@@ -8,9 +8,9 @@ from typing import Any
 
 from benchmarks import gpu_standing, operation_groups, standing
 from benchmarks.gpu_standing import Rows
-from benchmarks.report.collect import Machine
+from benchmarks.report.collect import Machine, kind_of
 
-__all__ = ["Table", "ladder", "misses", "of_machine"]
+__all__ = ["Pair", "Table", "ladder", "misses", "of_file", "pairs_of"]
 
 FLOPS_WITHIN = {"cpu": 0.01, "cuda": 0.05}
 BYTES_WITHIN = 0.3
@@ -19,10 +19,10 @@ CLOSE = 1.1  # a regret that counts as a right choice
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """What is shown, and what is sorted by: a number, or the text."""
+    """What is shown, and what is sorted by: a number, the text, or None: last."""
 
     text: str
-    key: float | str
+    key: float | str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +46,10 @@ class Table:
     rows: tuple[tuple[Cell, ...], ...]
     note: str = ""
 
+    def __post_init__(self) -> None:
+        if len(set(self.columns)) != len(self.columns):
+            raise ValueError(f"two columns of {self.title!r} have one name")
+
     def to_dict(self) -> dict[str, Any]:
         """Return plain data: the numbers as they are."""
         return {
@@ -60,7 +64,7 @@ class Table:
 def number(value: float | None, form: str = ".4g") -> Cell:
     """Show a number; a dash where there is none, which sorts last."""
     if value is None:
-        return Cell("-", float("inf"))
+        return Cell("-", None)
     if form == ".4g" and value >= 1000:
         form = ",.0f"  # no powers of ten
     return Cell(f"{value:{form}}", float(value))
@@ -82,11 +86,7 @@ def _written(title: str, rows: Rows, note: str = "") -> Table:
             return word(plain)
 
     cells = tuple(tuple(cell(text) for text in row) for row in rows.cells)
-    # Two columns of one name are told apart by what stands before them.
-    names: list[str] = []
-    for name in rows.columns:
-        names.append(f"{name} (input)" if name in names else name)
-    return Table(title, tuple(names), cells, note)
+    return Table(title, tuple(rows.columns), cells, note)
 
 
 # ---- ladders ------------------------------------------------------------------------
@@ -105,7 +105,7 @@ def ladder(title: str, told: dict[str, Any]) -> Table:
                 number(rung["warm"]["median_us"]),
                 number(rung["cold"]["median_us"]),
                 number(rung["gflops"]),
-                number(100 * rung["peak_share"], ".3g"),
+                number(_percent(rung["peak_share"]), ".3g"),
                 number(rung["redundancy"], ".3g"),
                 number(rung["predicted_flops"] / 1e6),
                 number(_millions(rung["measured_flops"]["value"])),
@@ -123,11 +123,15 @@ def ladder(title: str, told: dict[str, Any]) -> Table:
         )
     columns = (
         *("algorithm", "us warm", "us cold", "GFLOP/s", "% of peak", "redundancy"),
-        *("MFLOP predicted", "measured"),
+        *("MFLOP predicted", "MFLOP measured"),
         *("L1 MB predicted", "L1 MB measured", "L2 MB predicted", "L2 MB measured"),
         *("DRAM MB predicted", "DRAM MB measured", "bound by", "what it changes"),
     )
     return Table(title, columns, tuple(rows), _why_not(told))
+
+
+def _percent(share: float | None) -> float | None:
+    return None if share is None else 100 * share
 
 
 def _millions(value: float | None) -> float | None:
@@ -182,7 +186,7 @@ def _pairs_of_ladders(machine: Machine) -> Iterator[Pair]:
             }
             for one in (flops, *rung["levels"]):
                 measured = one["measured"]["value"]
-                if measured:
+                if measured is not None:
                     yield (
                         *(title, rung["name"], told["device"]),
                         *(one["level"], one["predicted"], measured),
@@ -200,23 +204,48 @@ def _pairs_of_counters(machine: Machine) -> Iterator[Pair]:
     ]
     for case, name, run in runs:
         for quantity in ("flops", "l1_bytes", "l2_bytes", "dram_bytes"):
-            if run.get(quantity):
+            if quantity in run:
                 short = quantity.removesuffix("_bytes")
                 predicted = run[f"predicted_{quantity}"]
                 yield case, name, "cuda", short, predicted, run[quantity]
 
 
-def misses(machine: Machine) -> list[Table]:
+def _pairs_of_simulation(machine: Machine) -> Iterator[Pair]:
+    """Give what a simulation counted of each algorithm."""
+    for report in machine.of_kind("simulated").values():
+        for case, runs in report["simulated"].items():
+            for name, run in runs.items():
+                for quantity, measured in run["measured"].items():
+                    predicted = run["predicted"][quantity]
+                    yield (
+                        f"{case}, simulated",
+                        name,
+                        "cpu",
+                        quantity,
+                        predicted,
+                        measured,
+                    )
+
+
+def pairs_of(machine: Machine, name: str) -> list[Pair]:
+    """Give what was counted in one file, each with what is predicted."""
+    data = {name: machine.files[name]}
+    alone = Machine(machine.name, data)
+    return [
+        *_pairs_of_ladders(alone),
+        *_pairs_of_counters(alone),
+        *_pairs_of_simulation(alone),
+    ]
+
+
+def misses(pairs: Sequence[Pair]) -> list[Table]:
     """Say how often the model holds, and list where it does not."""
     held: dict[str, list[bool]] = {}
     rows = []
-    for case, name, device, quantity, predicted, measured in (
-        *_pairs_of_ladders(machine),
-        *_pairs_of_counters(machine),
-    ):
+    for case, name, device, quantity, predicted, measured in pairs:
         within = FLOPS_WITHIN[device] if quantity == "flops" else BYTES_WITHIN
-        ratio = predicted / measured
-        fits = abs(ratio - 1) <= within
+        fits = abs(predicted - measured) <= within * measured
+        ratio = predicted / measured if measured else None
         held.setdefault(quantity, []).append(fits)
         if not fits:
             rows.append(
@@ -341,7 +370,7 @@ def _regrets(name: str, report: dict[str, Any]) -> Table:
 
 
 def _operations(name: str, report: dict[str, Any]) -> Table:
-    """Summarise the groups of operations, or of element types."""
+    """Summarise the groups of operations."""
     threads = name.removesuffix(".json").partition("threads")[2]
     rows = Rows(
         list(operation_groups.HEADINGS),
@@ -354,27 +383,51 @@ def _operations(name: str, report: dict[str, Any]) -> Table:
     return _written(f"Pooling, gradients, transposed, {threads} threads", rows)
 
 
-def of_machine(machine: Machine) -> list[Table]:
-    """List a machine's tables but for its ladders and the model's misses."""
-    tables: list[Table] = []
-    for name, report in machine.of_kind("suites").items():
-        tables += _suites(name, report)
-    tables += [_regrets(*one) for one in machine.of_kind("selection").items()]
-    tables += [_operations(*one) for one in machine.of_kind("operations").items()]
-    if {"conv.json", "gradients.json", "pool.json", "ceilings.json"} <= {
-        *machine.files
-    }:
-        sections = {
-            name.removesuffix(".json"): data[name.removesuffix(".json")]
-            for name, data in machine.files.items()
-            if name.removesuffix(".json") in data
-        }
-        us = "Medians in microseconds, each side in its quicker memory order."
-        tables += [
-            _written(
-                "Convolutions beside cuDNN", gpu_standing.convolutions(sections), us
-            ),
-            _written("Gradients beside cuDNN", gpu_standing.gradients(sections), us),
-            _written("Pooling beside PyTorch", gpu_standing.pools(sections)),
+def _types(name: str, report: dict[str, Any]) -> Iterator[Table]:
+    """Put the contenders of each group of element types side by side."""
+    threads = name.removesuffix(".json").partition("threads")[2]
+    for key, records in report["groups"].items():
+        plain = [
+            {
+                "case": record["case"],
+                "contenders": {
+                    contender: {"seconds": one} if "round" in one else {}
+                    for contender, one in record["contenders"].items()
+                },
+            }
+            for record in records
         ]
-    return tables
+        yield _peers(f"Element types: {key}, {threads} threads", plain)
+
+
+def of_file(machine: Machine, name: str) -> list[Table]:
+    """List the tables of one file, but for ladders and the model's misses."""
+    report, kind = machine.files[name], kind_of(name)
+    if kind == "suites":
+        return [*_suites(name, report)]
+    if kind == "selection":
+        return [_regrets(name, report)]
+    if kind == "operations":
+        return [_operations(name, report)]
+    if kind == "types":
+        return [*_types(name, report)]
+    return _of_gpu(machine, kind)
+
+
+def _of_gpu(machine: Machine, kind: str) -> list[Table]:
+    """List the tables of a section of a GPU's run."""
+    sections = {
+        path.removesuffix(".json"): data.get(path.removesuffix(".json"), {})
+        for path, data in machine.files.items()
+    }
+    us = "Medians in microseconds, each side in its quicker memory order."
+    if kind == "conv":
+        rows = gpu_standing.convolutions(sections)
+        return [_written("Convolutions beside cuDNN", rows, us)]
+    if kind == "gradients":
+        return [
+            _written("Gradients beside cuDNN", gpu_standing.gradients(sections), us)
+        ]
+    if kind == "pool":
+        return [_written("Pooling beside PyTorch", gpu_standing.pools(sections))]
+    return []

@@ -58,7 +58,9 @@ def say(text: object) -> None:
         console.print(rich.text.Text(line, style=style))
 
 
-def track(items: Iterable[Item], what: str, total: int | None = None) -> Iterator[Item]:
+def track(
+    items: Iterable[Item], what: str, total: int | None = None, shown: bool = True
+) -> Iterator[Item]:
     """Show how far an iteration is, on the error output of a terminal.
 
     Parameters
@@ -69,17 +71,20 @@ def track(items: Iterable[Item], what: str, total: int | None = None) -> Iterato
         A word or two for the bar.
     total : int, optional
         How many there are, where `items` has no length.
+    shown : bool
+        Whether to show it: not where results are printed as they come.
     """
     rich = _rich()
-    if rich is None or not sys.stderr.isatty():
+    if rich is None or not shown or not sys.stderr.isatty():
         yield from items
         return
     if total is None and isinstance(items, Sequence):
         total = len(items)
-    yield from rich.progress.track(
-        items,
-        what,
-        total=total,
+    progress = rich.progress.Progress(
         console=rich.console.Console(stderr=True),
         transient=True,
+        redirect_stdout=False,  # what is printed is the program's output
+        redirect_stderr=False,
     )
+    with progress:
+        yield from progress.track(items, total=total, description=what)

@@ -17,12 +17,13 @@ from pyconv.cli.calls import Array, Described, described, dtype_named
 from pyconv.cli.console import say, track
 from pyconv.movement import ncu
 from pyconv.movement.ladder import (
-    PHASES,
     Ladder,
     Rung,
     climb,
     heading,
+    refuse_without_algorithms,
     rung_lines,
+    runs_of,
 )
 
 __all__ = ["add_device", "bench", "profile"]
@@ -77,9 +78,11 @@ def _count(words: list[str]) -> list[list[ncu.Launch]]:
 
 
 def _once(function: Any, arguments: dict[str, Any]) -> None:
-    """Make a call, and launch what parts it from the next."""
+    """Make a call between two launches that part it from all others."""
+    mark = cuda_backend().measuring.mark
+    mark()
     function(**arguments)
-    cuda_backend().measuring.mark()
+    mark()
 
 
 def _counted(
@@ -103,7 +106,7 @@ def profile(options: argparse.Namespace, words: list[str]) -> None:
         return
     counts, reason = _counted(options, words)
     found: list[dict[str, Any]] = []
-    calls = track(_calls(options), "profile")
+    calls = track(_calls(options), "profile", shown=options.json)
     for place, (title, function, arguments) in enumerate(calls):
         told = pc.profile(function, seconds=options.seconds, **arguments)
         if place < len(counts):
@@ -133,11 +136,13 @@ def bench(options: argparse.Namespace, words: list[str]) -> None:
     """Climb the ladder of each call; `words` are the command line."""
     if options.algorithm != "auto":
         raise ValueError("bench runs every algorithm; --algorithm is of profile")
+    for _, function, _ in described(options):
+        refuse_without_algorithms(function)  # before anything is measured
     calls = (_without_algorithm(call) for call in _calls(options))
     if options.once:
         for _, function, arguments in calls:
-            for name in _runnable(pc.explain(function, **arguments)):
-                _once(function, {**arguments, "algorithm": name})
+            for algorithm in _runnable(function, arguments).values():
+                _once(function, {**arguments, "algorithm": algorithm})
         return
     counts, reason = _counted(options, words)
     found: list[dict[str, Any]] = []
@@ -151,9 +156,14 @@ def bench(options: argparse.Namespace, words: list[str]) -> None:
         print(json.dumps(found if options.layer is not None else found[0], indent=2))
 
 
-def _runnable(told: pc.Explanation) -> list[str]:
-    """Name what can be asked for and does not refuse, in the order of counting."""
-    return [one.name for one in told.candidates if one.supported and one.name != PHASES]
+def _runnable(function: Any, arguments: dict[str, Any]) -> dict[str, str]:
+    """List the rungs that run, in the order of counting, with what is asked for."""
+    told = pc.explain(function, **arguments)
+    return {
+        one.name: algorithm
+        for one, algorithm, reason in runs_of(told, function)
+        if not reason
+    }
 
 
 def _climb(
@@ -168,12 +178,12 @@ def _climb(
     """
     title, function, arguments = call
     told = pc.explain(function, **arguments)
-    by_name = {name: counts.pop(0) for name in _runnable(told) if counts}
+    by_name = {name: counts.pop(0) for name in _runnable(function, arguments) if counts}
     if not options.json:
         say(f"{title}\n{heading()}")
     rungs = []
     steps = climb(function, seconds=options.seconds, **arguments)
-    for step in track(steps, title, len(told.candidates)):
+    for step in track(steps, title, len(told.candidates), shown=options.json):
         rung = step
         if options.ncu:
             rung = _with_counts(step, by_name.get(step.name), reason)

@@ -5,25 +5,28 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
+from inspect import signature
 from typing import Any
 
-from pyconv.inspection import explain
+from pyconv.inspection import Explanation, explain
 from pyconv.movement.profile import Profile, profile
 from pyconv.problem import ConvProblem
 from pyconv.protocols import Candidate
 
 __all__ = [
     "CHANGES",
-    "PHASES",
     "Ladder",
     "Rung",
     "climb",
     "heading",
     "ladder",
+    "refuse_without_algorithms",
     "rung_lines",
     "rungs_of",
+    "runs_of",
 ]
 
+MOST_SECONDS = 10.0  # that an algorithm is expected to take, or it is left out
 PHASES = "phases"  # what explain() calls the convolutions of an adjoint
 
 # What a rung changes against the one before, bottom first. The last ones of each device
@@ -139,10 +142,15 @@ class Rung:
     reason: str = ""
 
     @property
-    def peak_share(self) -> float:
-        """Give the operations it executes a second, over what the device can."""
+    def peak_share(self) -> float | None:
+        """Give the operations it executes a second, over what the device can.
+
+        None where it did not run, or the device's rate for it was not measured.
+        """
         told = self.profile
-        return told.flops_us / told.warm.median_us if told is not None else 0.0
+        if told is None or told.flops_us is None:
+            return None
+        return told.flops_us / told.warm.median_us
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain data; the ceilings and the other candidates are the ladder's."""
@@ -224,13 +232,18 @@ def rung_lines(rung: Rung, chosen: str) -> list[str]:
         return [f"{mark} {rung.name:<16}left out: {rung.reason}"]
     cells = "".join(
         f"{one.predicted / 1e6:>8.4g}/"
-        + (f"{one.measured.value / 1e6:<7.4g}" if one.measured.value else f"{'-':<7}")
+        + (
+            f"{'-':<7}"
+            if one.measured.value is None
+            else f"{one.measured.value / 1e6:<7.4g}"
+        )
         for one in told.levels
     )
+    share = "-" if rung.peak_share is None else f"{100 * rung.peak_share:.3g} %"
     return [
         (
             f"{mark} {rung.name:<16}{told.warm.median_us:>10.4g}{told.gflops:>10.4g}"
-            f"{100 * rung.peak_share:>7.3g} %{told.redundancy:>12.3g}{cells}  {told.bound}"
+            f"{share:>9}{told.redundancy:>12.3g}{cells}  {told.bound}"
         ),
         f"      {rung.change}",
     ]
@@ -242,11 +255,42 @@ def rungs_of(candidates: Sequence[Candidate], device: str) -> list[Candidate]:
     return sorted(candidates, key=lambda one: places.get(one.name, len(places)))
 
 
+def refuse_without_algorithms(function: Callable[..., Any]) -> None:
+    """Raise TypeError for what takes no ``algorithm``: there is no ladder of it."""
+    if "algorithm" not in signature(function).parameters:
+        name = getattr(function, "__name__", type(function).__name__)
+        raise TypeError(f"{name} has no algorithms to choose from: profile it instead")
+
+
+def runs_of(
+    told: Explanation, function: Callable[..., Any], most_seconds: float = MOST_SECONDS
+) -> list[tuple[Candidate, str, str]]:
+    """List the rungs of a call with what to ask for, and why not where it does not run.
+
+    Raises
+    ------
+    TypeError
+        For an operation that has no algorithms to choose from.
+    """
+    refuse_without_algorithms(function)
+    found = []
+    for one in rungs_of(told.candidates, told.device):
+        algorithm, reason = one.name, one.reason
+        if one.name == PHASES:  # each phase has an algorithm of its own
+            algorithm = "auto"
+            if told.chosen != PHASES:
+                reason = "auto takes the whole in one piece"
+        if not reason and one.cost_us > most_seconds * 1e6:
+            reason = f"the model expects {one.cost_us / 1e6:.3g} s for one call"
+        found.append((one, algorithm, reason))
+    return found
+
+
 def climb(
     function: Callable[..., Any],
     *args: Any,
     seconds: float = 0.2,
-    most_seconds: float = 10.0,
+    most_seconds: float = MOST_SECONDS,
     **kwargs: Any,
 ) -> Iterator[Rung]:
     """Profile every algorithm on one call, and give each as it is done.
@@ -272,19 +316,12 @@ def climb(
     """
     told = explain(function, *args, **kwargs)
     sentences = CHANGES[told.device] if isinstance(told.problem, ConvProblem) else {}
-    for one in rungs_of(told.candidates, told.device):
+    for one, algorithm, reason in runs_of(told, function, most_seconds):
         change = sentences.get(one.name, one.summary)
-        reason = one.reason
-        if one.name == PHASES != told.chosen:
-            reason = "auto takes the whole in one piece"
-        if not reason and one.cost_us > most_seconds * 1e6:
-            reason = f"the model expects {one.cost_us / 1e6:.3g} s for one call"
         if reason:
             yield Rung(one.name, change, None, reason)
             continue
-        given = {**kwargs, "algorithm": one.name}
-        if one.name == PHASES:  # each phase has an algorithm of its own
-            given["algorithm"] = "auto"
+        given = {**kwargs, "algorithm": algorithm}
         found = profile(function, *args, seconds=seconds, **given)
         yield Rung(one.name, change, found)
 
@@ -293,7 +330,7 @@ def ladder(
     function: Callable[..., Any],
     *args: Any,
     seconds: float = 0.2,
-    most_seconds: float = 10.0,
+    most_seconds: float = MOST_SECONDS,
     **kwargs: Any,
 ) -> Ladder:
     """Run one call by every algorithm, and say what each does with the data.

@@ -18,7 +18,7 @@ from pyconv.movement.counters import Count
 
 __all__ = ["MARKER", "Launch", "command", "count", "launches", "missing", "totals"]
 
-MARKER = "pyconv_marker"  # launched after each call, where several are counted
+MARKER = "pyconv_marker"  # launched before and after each call, where several are made
 SECTOR_BYTES = 32
 PASS_BYTES = 128  # of L1 and shared memory: what one passage can carry
 TIME = "gpu__time_duration.sum"
@@ -123,7 +123,7 @@ def launches(text: str) -> list[Launch]:
     scales = {name: SCALES.get(units[name], 1.0) for name in METRICS}
 
     def total(row: dict[str, str], names: Sequence[str]) -> float:
-        return sum(float(row[n].replace(",", "")) * scales[n] for n in names)
+        return sum(_figure(row, name) * scales[name] for name in names)
 
     return [
         Launch(
@@ -140,10 +140,20 @@ def launches(text: str) -> list[Launch]:
     ]
 
 
-def _percent(text: str) -> float | None:
+def _figure(row: dict[str, str], name: str) -> float:
+    """Read a metric of one launch."""
+    try:
+        return float(row[name].replace(",", ""))
+    except (ValueError, AttributeError):
+        raise ValueError(
+            f"ncu has no figure for {name} of {row['Kernel Name']}: {row[name]}"
+        ) from None
+
+
+def _percent(text: str | None) -> float | None:
     """Read a figure that some architectures lack."""
     try:
-        return float(text.replace(",", ""))
+        return float((text or "").replace(",", ""))
     except ValueError:
         return None
 
@@ -154,7 +164,8 @@ def count(program: Sequence[str], cwd: str | None = None) -> list[list[Launch]]:
     Parameters
     ----------
     program : sequence of str
-        A command line that launches `MARKER` after each call.
+        A command line that launches `MARKER` before and after each call; one without it
+        is taken for one call.
     cwd : str, optional
         The folder it runs in.
 
@@ -174,13 +185,14 @@ def count(program: Sequence[str], cwd: str | None = None) -> list[list[Launch]]:
                 raise _trouble(text.splitlines())
         said = (done.stderr or done.stdout).strip().splitlines()
         raise RuntimeError(f"what ncu ran failed: {said[-1] if said else 'no word'}")
-    calls: list[list[Launch]] = [[]]
+    parts: list[list[Launch]] = [[]]
     for one in launches(done.stdout):
         if one.kernel == MARKER:
-            calls.append([])
+            parts.append([])
         else:
-            calls[-1].append(one)
-    return calls[:-1] if not calls[-1] else calls
+            parts[-1].append(one)
+    # What is launched between two calls prepares the second one.
+    return parts if len(parts) == 1 else parts[1::2]
 
 
 def totals(counted: Sequence[Launch]) -> dict[str, Count]:

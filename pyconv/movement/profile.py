@@ -87,8 +87,9 @@ class Profile:
         The same by the hardware's counters, or why there is no figure.
     levels : tuple of LevelBytes
         From L1 outwards.
-    flops_us : float
-        How long the executed operations take at this machine's rate.
+    flops_us : float or None
+        How long the executed operations take at this machine's rate; None where that
+        was not measured: for integers, and instructions of a type's own.
     ceilings : Ceilings
         What the machine can do at most, measured in this process.
     launches : tuple of ncu.Launch
@@ -102,7 +103,7 @@ class Profile:
     predicted_flops: int
     measured_flops: Count
     levels: tuple[LevelBytes, ...]
-    flops_us: float
+    flops_us: float | None
     ceilings: Ceilings
     launches: tuple[ncu.Launch, ...] = ()
 
@@ -123,15 +124,21 @@ class Profile:
         return self.explanation.redundancy(self.explanation.chosen)
 
     @property
+    def _parts(self) -> dict[str, float]:
+        """How long operations, where known, and each level's bytes take."""
+        parts = {one.level: one.us for one in self.levels}
+        return parts if self.flops_us is None else {"flops": self.flops_us, **parts}
+
+    @property
     def bound(self) -> str:
         """What takes longest at the machine's rates: "flops" or a level."""
-        parts = {"flops": self.flops_us} | {one.level: one.us for one in self.levels}
+        parts = self._parts
         return max(parts, key=lambda name: parts[name])
 
     @property
     def bound_us(self) -> float:
         """How long that takes, if the model's bytes are right, from cold caches."""
-        return max(self.flops_us, *(one.us for one in self.levels))
+        return max(self._parts.values())
 
     def counted(self, launches: Sequence[ncu.Launch]) -> Profile:
         """Put in what Nsight Compute counted of the same call."""
@@ -193,7 +200,7 @@ class Profile:
             ),
             f"  {'':<8}{'compulsory':>12}{'predicted':>12}{'measured':>12}{'us':>10}",
             _row("MFLOP", self.flops, self.predicted_flops, self.measured_flops)
-            + f"{self.flops_us:>10.4g}",
+            + (f"{'-':>10}" if self.flops_us is None else f"{self.flops_us:>10.4g}"),
         ]
         lines += [
             _row(f"{one.level} MB", told.compulsory_bytes, one.predicted, one.measured)
@@ -249,6 +256,16 @@ def _times(samples: list[float]) -> Times:
     return Times(median(samples) * 1e6, low * 1e6, high * 1e6, len(samples))
 
 
+def _rate(told: Explanation, limits: Ceilings) -> float | None:
+    """Give the arithmetic's ceiling for a call; None where none was measured."""
+    names = {code: name for name, code in DTYPES.items()}
+    kind = names[told.problem.dtype]
+    if "int" in kind or told.chosen == "dot_product":
+        return None
+    # Halves are summed in float32.
+    return limits.flops["float64" if kind in ("float64", "complex128") else "float32"]
+
+
 def profile(
     function: Callable[..., Any], *args: Any, seconds: float = 0.2, **kwargs: Any
 ) -> Profile:
@@ -298,7 +315,7 @@ def profile(
     cold = meter.cold(run)
     counted = meter.count(run)
     chosen = _chosen(told)
-    wide = told.problem.dtype == DTYPES["float64"]
+    rate = _rate(told, limits)
     return Profile(
         explanation=told,
         warm=_times(warm),
@@ -315,6 +332,6 @@ def profile(
             )
             for level in LEVELS
         ),
-        flops_us=chosen.flops / limits.flops["float64" if wide else "float32"] * 1e6,
+        flops_us=None if rate is None else chosen.flops / rate * 1e6,
         ceilings=limits,
     )

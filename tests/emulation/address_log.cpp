@@ -83,7 +83,8 @@ void AddressLog::request(Region& region, const std::vector<Access>& accesses) {
     const bool may_join = accesses.size() == WARP && bytes > 4 && !accesses[0].writes;
     for (std::size_t i = 0; i < accesses.size();) {
         const auto first = accesses.begin() + static_cast<std::ptrdiff_t>(i);
-        const bool joined = may_join && come_together(first, 2 * part);
+        const bool joined =
+            may_join && i % (2 * part) == 0 && come_together(first, 2 * part);
         const std::size_t count =
             std::min(joined ? 2 * part : part, accesses.size() - i);
         traffic.passes += passes_of(

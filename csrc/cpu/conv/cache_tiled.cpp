@@ -16,6 +16,7 @@
 namespace pyconv {
 namespace {
 
+constexpr int64 LINE_BYTES = 64;
 constexpr int64 MOST_FILTERS = 8; // whose sums are in L1 together
 
 struct Tiling {
@@ -29,9 +30,11 @@ struct Tiling {
         const int64 bytes = element_bytes(problem.dtype);
         const int64 fitting = host.l1_bytes / 4 / (filters * bytes);
         columns = std::min(problem.output[2], std::max<int64>(fitting, 16));
-        const int64 line = std::min(problem.input[2], columns * problem.stride[2]);
+        // In whole lines, of which a run begins and ends with a part.
+        const int64 run = std::min(problem.input[2], columns * problem.stride[2]);
+        const int64 lines = ceil_div(run * bytes, LINE_BYTES) + 1;
         channels = std::clamp<int64>(
-            host.l1_bytes / 2 / (line * bytes), 1, problem.c / problem.groups);
+            host.l1_bytes / 2 / (lines * LINE_BYTES), 1, problem.c / problem.groups);
         // Rows of x under one row of outputs, then one more (by the stride) for each.
         const int64 row = problem.c / problem.groups * problem.input[2] * bytes;
         const int64 deep = problem.kernel[0] * problem.kernel[1];
@@ -58,7 +61,8 @@ void run_as(const ConvPlan& plan, const ConvTensors& tensors) {
         for (int64 unit = begin; unit < end; ++unit) {
             const int64 first = unit % tiles * tile_rows;
             const int64 group = unit / tiles % problem.groups;
-            RowTile tile{.n = unit / tiles / problem.groups};
+            RowTile tile{};
+            tile.n = unit / tiles / problem.groups;
             for (int64 f = 0; f < filters; f += plan.filter_group) {
                 tile.first_filter = group * filters + f;
                 tile.filters = std::min(plan.filter_group, filters - f);
@@ -103,20 +107,22 @@ Movement movement(const ConvProblem& problem, const IsaTable&, const Machine& ho
     const int64 rows = problem.output[0] * problem.output[1];
     const double passes = static_cast<double>(ceil_div(filters, tiling.filters));
     const double units = n * static_cast<double>(problem.groups);
-    const double swept =
-        units * passes * static_cast<double>(rows) * plain_row_bytes(problem, host);
-    // Some filters' weights, again for every row unless rows leave them in L1.
+    const double swept = units * passes * plain_plane_bytes(problem, host);
+    // Some filters' weights: again for every row and tap, whose neighbours share their
+    // lines, unless they stay in L1 beside a row.
     const double tiles = static_cast<double>(ceil_div(rows, tiling.rows));
     const double some =
         w / static_cast<double>(problem.k) * static_cast<double>(tiling.filters);
-    const bool stays = some <= 0.25 * static_cast<double>(host.l1_bytes);
-    const double times = stays ? tiles : static_cast<double>(rows);
-    return layered(
-        definition_flops(problem),
-        swept + n * w * times + y,
-        x + n * w * tiles + y,
+    const bool held = some <= 0.35 * static_cast<double>(host.l1_bytes);
+    const double again =
+        static_cast<double>(rows) * static_cast<double>(volume(problem.kernel));
+    const double weights = n * w * (held ? tiles : again);
+    const bool stay = stays_in(w + x / n, host.l2_bytes);
+    return counted(
+        plain_rows_flops(problem),
+        swept + weights + y,
+        x + n * w * (stay ? 1.0 : tiles) + y,
         x + w + y,
-        w / static_cast<double>(problem.groups),
         host);
 }
 

@@ -200,20 +200,27 @@ direct_movement(const ConvProblem& problem, const IsaTable& isa, const Machine& 
     const double y = bytes_of_y(problem);
     const double tiles = static_cast<double>(
         problem.n * TileCut(problem, tile_rows(problem, isa)).count());
-    // Weights pass from L2 through L1 once a tile; packing reads w and writes the
-    // panels. x comes once per unit's panels, in chunks the weights once per unit's
-    // tiles. Turned, x is read and written once more.
+    const double panel = static_cast<double>(blocking.shape.panel_elements()) *
+                         static_cast<double>(element_bytes(problem.dtype));
+    // Packing reads w and writes the panels. A panel that stays in L1 passes once for
+    // every block of tiles, another once for every tile. x comes once per unit's
+    // panels, in chunks the weights once per unit's tiles. Turned, x is read and
+    // written once more.
+    const double blocks = std::max(1.0, tiles / static_cast<double>(blocking.tiles));
+    const double passes = stays_in(panel, host.l1_bytes) ? blocks : tiles;
     const double x_sweeps =
         static_cast<double>(ceil_div(blocking.shape.panels, blocking.panels));
-    const double w_sweeps =
-        blocking.in_chunks()
-            ? std::max(1.0, tiles / static_cast<double>(blocking.tiles))
-            : 1.0;
+    const double w_sweeps = blocking.in_chunks() ? blocks : 1.0;
     const double turned = blocking.turned_elements > 0 ? 2.0 * x : 0.0;
-    const double l1 = w * (tiles + 2.0) + x * x_sweeps + turned + y;
+    const double l1 = w * (passes + 2.0) + x * x_sweeps + turned + y;
     const double l2 =
         w * w_sweeps + x * x_sweeps + (blocking.turned_ahead ? turned : 0.0) + y;
-    return layered(2.0 * products_of(problem), l1, l2, x + w + y, x + w + y, host);
+    // Taps in zero padding are left out; a panel's filters are computed whole.
+    const int64 filters = problem.k / problem.groups;
+    const double flops = 2.0 * products_of(problem) * inside_share(problem) *
+                         in_whole(filters, blocking.shape.width) /
+                         static_cast<double>(filters);
+    return layered(flops, l1, l2, x + w + y, x + w + y, host);
 }
 
 } // namespace pyconv

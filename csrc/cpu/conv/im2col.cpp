@@ -20,6 +20,7 @@
 #include "cpu/conv/patch_product.hpp"
 
 #include <algorithm>
+#include <cmath>
 
 namespace pyconv {
 namespace {
@@ -236,19 +237,38 @@ movement(const ConvProblem& problem, const IsaTable& isa, const Machine& host) {
         matrix_bytes(problem) * static_cast<double>(problem.n * problem.groups);
     const double n = static_cast<double>(problem.n);
     const int64 filters = problem.k / problem.groups;
-    // Panels pass through L1 once for every tile of rows; rows once for every group.
-    const double tiles = static_cast<double>(
-        ceil_div(by_filter ? filters : volume(problem.output), rows));
-    const double columns = static_cast<double>(
-        ceil_div(by_filter ? volume(problem.output) : filters, width));
+    const int64 pixels = volume(problem.output);
+    // Panels pass through L1 once for every tile of rows, if it does not hold a group
+    // of them; rows once for every group of panels, which stays in half of L2.
+    const double tiles =
+        static_cast<double>(ceil_div(by_filter ? filters : pixels, rows));
+    const double panel_bytes = static_cast<double>(depth_of(problem) * width) *
+                               static_cast<double>(element_bytes(problem.dtype));
+    const double panels =
+        static_cast<double>(ceil_div(by_filter ? pixels : filters, width));
+    const double fitting =
+        std::max(1.0, 0.5 * static_cast<double>(host.l2_bytes) / panel_bytes);
+    const double groups = std::max(1.0, std::ceil(panels / std::floor(fitting)));
     const double panel_side = by_filter ? matrices : w * n;
     const double row_side = by_filter ? w * n : matrices;
-    const double l1 =
-        x + matrices + y + panel_side * tiles + std::min(columns, 2.0) * row_side;
-    // One sample's matrix is written, then read, past L2.
-    const double l2 = x + 2.0 * matrices + w * n + y;
-    const double one = matrix_bytes(problem) + (x + y) / n + w;
-    return layered(2.0 * products_of(problem), l1, l2, x + w + y, one, host);
+    const bool held = stays_in(std::min(fitting, panels) * panel_bytes, host.l1_bytes);
+    const double packed = 2.0 * w;
+    // Rows too long for L1 come again for every panel.
+    const double row_tile = static_cast<double>(rows * depth_of(problem)) *
+                            static_cast<double>(element_bytes(problem.dtype));
+    const double row_passes = stays_in(row_tile, host.l1_bytes) ? groups : panels;
+    const double l1 = x + matrices + y + packed + panel_side * (held ? 1.0 : tiles) +
+                      row_passes * row_side;
+    // The matrix is written, and read where L2 does not hold it beside the rest.
+    const double one = matrix_bytes(problem) + w;
+    const bool stays = stays_in(one, host.l2_bytes);
+    const double again = stays ? 0.0 : panel_side + groups * row_side + (n - 1.0) * w;
+    const double l2 = x + matrices + packed + again + y;
+    const double flops =
+        2.0 * n * static_cast<double>(problem.groups * depth_of(problem)) *
+        (by_filter ? static_cast<double>(filters) * in_whole(pixels, width)
+                   : static_cast<double>(pixels) * in_whole(filters, width));
+    return counted(flops, l1, l2, x + w + y, host);
 }
 
 ConvPlan plan(const ConvProblem& problem, const IsaTable& isa, const Machine& host);

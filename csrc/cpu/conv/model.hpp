@@ -20,20 +20,26 @@ inline constexpr double FORK_JOIN_US = 5.0;
 // Work below this many products is faster alone than shared.
 inline constexpr double PARALLEL_PRODUCTS = 1e6;
 
+// Outputs along an axis whose element under a tap lies inside the input.
+inline int64 inside_outputs(const ConvProblem& problem, int axis, int64 tap) {
+    if (problem.padding_mode != PAD_ZEROS) {
+        return problem.output[axis];
+    }
+    const int64 stride = problem.stride[axis];
+    const int64 first = tap * problem.dilation[axis] - problem.pad_before[axis];
+    const int64 begin = first < 0 ? ceil_div(-first, stride) : 0;
+    const int64 behind =
+        first < problem.input[axis] ? ceil_div(problem.input[axis] - first, stride) : 0;
+    return std::max<int64>(0, std::min(behind, problem.output[axis]) - begin);
+}
+
 // The share of products that zero padding leaves.
 inline double inside_share(const ConvProblem& problem) {
     double share = 1.0;
-    for (int axis = 0; axis < 3 && problem.padding_mode == PAD_ZEROS; ++axis) {
+    for (int axis = 0; axis < 3; ++axis) {
         int64 inside = 0;
-        const int64 stride = problem.stride[axis];
         for (int64 tap = 0; tap < problem.kernel[axis]; ++tap) {
-            const int64 first = tap * problem.dilation[axis] - problem.pad_before[axis];
-            const int64 begin = first < 0 ? ceil_div(-first, stride) : 0;
-            const int64 behind = first < problem.input[axis]
-                                     ? ceil_div(problem.input[axis] - first, stride)
-                                     : 0;
-            inside +=
-                std::max<int64>(0, std::min(behind, problem.output[axis]) - begin);
+            inside += inside_outputs(problem, axis, tap);
         }
         share *= static_cast<double>(inside) /
                  static_cast<double>(problem.output[axis] * problem.kernel[axis]);
@@ -105,6 +111,37 @@ packing_ahead_cycles(double elements, const ConvProblem& problem, const Machine&
     const bool cached = elements * static_cast<double>(element_bytes(problem.dtype)) <
                         static_cast<double>(host.l2_bytes);
     return (cached ? 1.8 : 4.0) * elements;
+}
+
+// What is swept again and again stays in a cache that it fills no more than this.
+inline bool stays_in(double bytes, int64 cache_bytes) {
+    return bytes <= 0.75 * static_cast<double>(cache_bytes);
+}
+
+// Columns of a register tile that is computed whole: as many as fill its width.
+inline double in_whole(int64 columns, int64 width) {
+    return static_cast<double>(ceil_div(columns, width) * width);
+}
+
+inline constexpr double LINE = 64.0;
+
+// Bytes of the lines under a run of neighbours that begins anywhere.
+inline double bytes_of_lines(double bytes) {
+    return bytes + LINE - static_cast<double>(sizeof(float));
+}
+
+// l1 and l2 as counted by the algorithm's own layer conditions; memory gives the
+// compulsory bytes where everything fits the last cache, else what L2 asks for.
+inline Movement
+counted(double flops, double l1, double l2, double compulsory, const Machine& host) {
+    const int64 last = host.l3_bytes > 0 ? host.l3_bytes : host.l2_bytes;
+    const double from_l3 = std::max(l2, compulsory);
+    return Movement{
+        .flops = flops,
+        .l1_bytes = std::max(l1, compulsory),
+        .l2_bytes = from_l3,
+        .dram_bytes = stays_in(compulsory, last) ? compulsory : from_l3,
+    };
 }
 
 // l1: swept from L2. l2: swept from beyond L2 unless `resident` bytes stay there; dram:

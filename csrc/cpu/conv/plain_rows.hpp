@@ -165,15 +165,38 @@ inline double plain_rows_cycles(const ConvProblem& problem, double columns) {
            12.0 * lines * static_cast<double>(depth_of(problem));
 }
 
-// Bytes of the input rows that one row of outputs reads, all channels of a group: those
-// of one tap come again for its neighbours in the kernel's row unless they stay in L1.
-inline double plain_row_bytes(const ConvProblem& problem, const Machine& host) {
-    const double row = static_cast<double>(problem.c / problem.groups) *
-                       static_cast<double>(problem.input[2]) *
-                       static_cast<double>(element_bytes(problem.dtype));
-    const bool stays = row <= 0.5 * static_cast<double>(host.l1_bytes);
-    return row * static_cast<double>(problem.kernel[0] * problem.kernel[1]) *
-           static_cast<double>(stays ? 1 : problem.kernel[2]);
+// Bytes of x that one sweep of a plane of outputs fetches into L1, all channels of a
+// group. Rows stay for the next row of outputs if L1 holds as many as the kernel has;
+// else those of one tap come again for its neighbours in the kernel's row, unless one
+// row's lines stay.
+inline double plain_plane_bytes(const ConvProblem& problem, const Machine& host) {
+    const double channels = static_cast<double>(problem.c / problem.groups);
+    const double bytes = static_cast<double>(element_bytes(problem.dtype));
+    const double columns = static_cast<double>(problem.input[2]);
+    const double deep = static_cast<double>(problem.kernel[0] * problem.kernel[1]);
+    if (channels * columns * bytes * deep <=
+        0.95 * static_cast<double>(host.l1_bytes)) {
+        return channels * bytes * static_cast<double>(volume(problem.input));
+    }
+    const double row = problem.x_pitch[1] == 1
+                           ? channels * columns * bytes
+                           : channels * bytes_of_lines(columns * bytes);
+    return row * deep * static_cast<double>(problem.output[0] * problem.output[1]) *
+           static_cast<double>(stays_in(row, host.l1_bytes) ? 1 : problem.kernel[2]);
+}
+
+// Operations of the rows: the baseline's compiler takes two or three that are left of a
+// row after its vectors of four float32 as a half vector, whose rest is computed too.
+inline double plain_rows_flops(const ConvProblem& problem) {
+    double inside = 0.0;
+    double executed = 0.0;
+    for (int64 tap = 0; tap < problem.kernel[2]; ++tap) {
+        const int64 count = inside_outputs(problem, 2, tap);
+        const bool half = problem.dtype == FLOAT32 && count % 4 >= 2;
+        inside += static_cast<double>(count);
+        executed += static_cast<double>(count) + (half ? 2.0 : 0.0);
+    }
+    return definition_flops(problem) * executed / std::max(inside, 1.0);
 }
 
 } // namespace pyconv

@@ -123,16 +123,69 @@ double cost_us(const ConvProblem& problem, const IsaTable&, const Machine& host)
     return shared_us(cycles, problem, host);
 }
 
+// The share of the lines under one column of channels that L1 cannot hold at the same
+// time: they lie a plane apart, and may share a few of its sets. `rows` of the input
+// are met together.
+double crowded_out(const ConvProblem& problem, int64 rows, const Machine& host) {
+    constexpr int64 PAGE = 4096; // L1 is indexed by what lies within a page
+    constexpr int64 SETS = PAGE / static_cast<int64>(LINE);
+    const int64 ways = std::max<int64>(host.l1_bytes / PAGE, 1);
+    const int64 bytes = element_bytes(problem.dtype);
+    int64 held[SETS] = {};
+    for (int64 c = 0; c < problem.c / problem.groups; ++c) {
+        for (int64 r = 0; r < rows; ++r) {
+            const int64 at = c * problem.x_pitch[1] + r * problem.x_pitch[3];
+            ++held[at * bytes / static_cast<int64>(LINE) % SETS];
+        }
+    }
+    int64 all = 0;
+    int64 crowded = 0;
+    for (const int64 lines : held) {
+        all += lines;
+        crowded += lines > ways ? lines : 0;
+    }
+    return static_cast<double>(crowded) / static_cast<double>(all);
+}
+
 Movement movement(const ConvProblem& problem, const IsaTable&, const Machine& host) {
-    // Every product fetches both operands; a window's lines survive in L1 only for as
-    // long as they are the same filter's, so L2 sees x once per filter.
     const double x = bytes_of_x(problem);
     const double w = bytes_of_weight(problem);
     const double y = bytes_of_y(problem);
-    const double swept =
-        x / static_cast<double>(problem.groups) * static_cast<double>(problem.k) +
-        w * static_cast<double>(problem.n) + y;
-    return layered(definition_flops(problem), swept, swept, x + w + y, x, host);
+    const double bytes = static_cast<double>(element_bytes(problem.dtype));
+    const double planes = static_cast<double>(problem.n * problem.k);
+    const double pixels = static_cast<double>(volume(problem.output));
+    const double channels = static_cast<double>(problem.c / problem.groups);
+    const int64 rows = problem.kernel[0] * problem.kernel[1];
+    const double sample = x / static_cast<double>(problem.n * problem.groups);
+    // A window's lines serve the next windows of the row if L1 holds a whole column of
+    // channels; else every output fetches them anew, and every tap of a row if not even
+    // one row's lines stay.
+    const double line = problem.x_pitch[1] == 1 ? bytes : LINE; // of a channel
+    double share = 0.0;
+    double fetched = 0.0;
+    if (problem.x_pitch[1] != 1) {
+        share = crowded_out(problem, problem.kernel[1], host);
+        const double times = crowded_out(problem, 1, host) > 0.0
+                                 ? static_cast<double>(rows * problem.kernel[2])
+                                 : static_cast<double>(rows);
+        fetched = pixels * channels * line * times;
+    }
+    // What stays is fetched once for every row of outputs, or once for all of them.
+    const double of_row = channels * static_cast<double>(problem.input[2]) * bytes;
+    const bool plane_stays =
+        of_row * static_cast<double>(rows) <= 0.95 * static_cast<double>(host.l1_bytes);
+    const double swept = plane_stays ? sample
+                                     : pixels / static_cast<double>(problem.output[2]) *
+                                           of_row * static_cast<double>(rows);
+    const double filter = w / static_cast<double>(problem.k);
+    const double of_weights = stays_in(filter + of_row, host.l1_bytes)
+                                  ? planes * filter
+                                  : planes * filter * pixels * share;
+    const double l1 = planes * (share * fetched + (1.0 - share) * swept) +
+                      std::max(of_weights, planes * filter) + y;
+    const bool stays = sample <= 0.95 * static_cast<double>(host.l2_bytes);
+    const double l2 = (stays ? x : planes * sample) + w + y;
+    return counted(definition_flops(problem), l1, l2, x + w + y, host);
 }
 
 ConvPlan plan(const ConvProblem& problem, const IsaTable& isa, const Machine&) {

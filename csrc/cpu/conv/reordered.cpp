@@ -67,7 +67,8 @@ Movement movement(const ConvProblem& problem, const IsaTable&, const Machine& ho
     // L1 holds a row of sums and of x, or sees both again for every product.
     const double row = (2.0 * columns + static_cast<double>(problem.input[2])) * bytes;
     const double l1_bytes = static_cast<double>(host.l1_bytes);
-    double swept = lines * plain_row_bytes(problem, host);
+    double swept =
+        static_cast<double>(problem.n * problem.k) * plain_plane_bytes(problem, host);
     if (row > 0.75 * l1_bytes) {
         swept = lines * static_cast<double>(depth_of(problem)) * row;
     }
@@ -77,12 +78,12 @@ Movement movement(const ConvProblem& problem, const IsaTable&, const Machine& ho
         filter <= 0.25 * l1_bytes ? w * static_cast<double>(problem.n) : filter * lines;
     const double sample = x / static_cast<double>(problem.n * problem.groups);
     const double planes = static_cast<double>(problem.n * problem.k);
-    return layered(
-        definition_flops(problem),
+    const bool stays = sample <= 0.95 * static_cast<double>(host.l2_bytes);
+    return counted(
+        plain_rows_flops(problem),
         swept + weights + y,
-        planes * sample + w * static_cast<double>(problem.n) + y,
+        (stays ? x : planes * sample) + w + y,
         x + w + y,
-        sample,
         host);
 }
 

@@ -278,6 +278,43 @@ double winograd_pack_us(
     return packing_us(0.8 * weights + (passing ? 0.3 : 0.6) * elements, problem, host);
 }
 
+namespace {
+
+// Operations of the transforms of one line, of input, output and filter
+// (cpu/micro/winograd.hpp). A multiply-add is two; a coefficient of one leaves a sum.
+struct LineFlops {
+    double input;
+    double output;
+    double filter;
+
+    explicit LineFlops(const WinogradShape& shape) {
+        const double pairs = static_cast<double>(shape.points - 2) / 2.0;
+        // Of the pairs of points, +-1 is one for four points and for eight.
+        const double ones = shape.points == 6 ? 0.0 : 1.0;
+        const double more = static_cast<double>(shape.outputs - 1);
+        input = shape.points == 4 ? 4.0 : shape.points == 6 ? 24.0 : 42.0;
+        output = 3.0 * pairs + more * (2.0 * pairs - ones) + 1.0;
+        filter = 1.0 - ones + pairs * (2.0 * shape.taps + 2.0);
+    }
+};
+
+// Of one tile's input in one channel, of its output in one filter, with the test for
+// what is not finite, and of one filter of one channel.
+LineFlops transform_flops(const WinogradShape& shape) {
+    LineFlops found(shape);
+    const double points = shape.points;
+    const double outputs = shape.outputs;
+    if (shape.dimensions == 2) {
+        found.input *= 2.0 * points;
+        found.output *= points + outputs;
+        found.filter *= shape.taps + points;
+    }
+    found.output += 2.0 * (shape.dimensions == 2 ? outputs * outputs : outputs);
+    return found;
+}
+
+} // namespace
+
 Movement winograd_movement(
     const ConvProblem& problem, const IsaTable& isa, const Machine& host, bool whole) {
     const WinogradForm& form = WINOGRAD_ALL_FORMS[best_form(problem, isa, host)];
@@ -289,35 +326,50 @@ Movement winograd_movement(
         static_cast<double>(geometry.tile_count(problem) * problem.groups);
     const double points = static_cast<double>(geometry.all_points);
     const double panels = static_cast<double>(layout.panels);
+    const double width = static_cast<double>(layout.width);
+    const double depth = static_cast<double>(geometry.depth());
     const double v = tiles * points * static_cast<double>(layout.row) * bytes;
-    const double m =
-        tiles * points * panels * static_cast<double>(layout.width) * bytes;
+    const double m = tiles * points * panels * width * bytes;
     const double u =
         static_cast<double>(layout.packed_elements(geometry) * problem.groups) * bytes;
-    const double patches =
-        tiles * points * static_cast<double>(geometry.depth()) * bytes;
     const double x = bytes_of_x(problem);
     const double w = bytes_of_weight(problem);
     const double y = bytes_of_y(problem);
     const double blocks = std::max(1.0, tiles / static_cast<double>(schedule.tiles));
-    const double flops = 2.0 * tiles * points * panels *
-                             static_cast<double>(layout.width * geometry.depth()) +
-                         (v + m) / bytes * 4.0;
-    // Of U, however few the tiles are that fill a register tile's rows.
-    const double reads = std::max(
-        1.0,
-        static_cast<double>(geometry.tile_count(problem)) / tile_rows(problem, isa));
+    const LineFlops transforms = transform_flops(geometry.shape);
+    const double flops = 2.0 * tiles * points * panels * width * depth +
+                         tiles * static_cast<double>(geometry.tap_count) *
+                             in_whole(geometry.channels, lanes_of(problem, isa)) *
+                             transforms.input +
+                         tiles * panels * width * transforms.output +
+                         static_cast<double>(problem.groups) * panels * width * depth *
+                             transforms.filter;
+    // Of U: a panel of one point stays in L1 while the tiles of a block pass, or comes
+    // again for every register tile of them. V comes again for every panel, unless
+    // stages follow each other point by point and L1 holds that of one.
+    const double u_panel = depth * width * bytes;
+    const double v_point = v / blocks / points;
+    const double reads =
+        stays_in(u_panel, host.l1_bytes)
+            ? blocks
+            : std::max(1.0, tiles / static_cast<double>(tile_rows(problem, isa)));
+    const bool v_held = schedule.staged && stays_in(v_point + u_panel, host.l1_bytes);
+    const double v_reads = v_held ? 1.0 : panels;
     const double turned = turns_ahead(problem, geometry) ? 2.0 * x : 0.0;
-    const double l1 = turned + patches + v + v * panels + u * reads + 2.0 * m + y;
+    const bool passing = !whole && passes(problem, isa, host, geometry);
+    const double packed = w + u;
+    const double l1 =
+        turned + 2.0 * x + v * (1.0 + v_reads) + packed + u * reads + 2.0 * m + y;
     // Between staged stages everything goes past L2; V comes back once a panel where
-    // that of one point does not stay there.
-    const double l2_bytes = static_cast<double>(host.l2_bytes);
-    const double v_reads = v / blocks / points > 0.75 * l2_bytes ? panels : 1.0;
-    const double through =
-        turned + (schedule.staged ? v * (1.0 + v_reads) + 2.0 * m : 0.0);
-    const double l2 = x * 2.0 + through + u * blocks + y;
-    const double between = schedule.staged ? (v + m) / blocks : 0.0;
-    return layered(flops, l1, l2, x + w + y, between + u + (x + y) / blocks, host);
+    // that of one point does not stay there. Weights that pass are made in L2.
+    const double scratch = (v + m) / blocks;
+    const double v_again = stays_in(v_point, host.l2_bytes) ? 1.0 : panels;
+    const bool stays = stays_in(scratch, host.l2_bytes);
+    const double through = stays ? scratch : v * (1.0 + v_again) + 2.0 * m;
+    const bool u_stays = stays_in(u + scratch, host.l2_bytes);
+    const double of_u = passing ? w : packed + (u_stays ? 0.0 : u * blocks);
+    const double l2 = x + turned + through + of_u + y;
+    return counted(flops, l1, l2, x + w + y, host);
 }
 
 ConvPlan winograd_plan(
