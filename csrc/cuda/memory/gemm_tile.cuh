@@ -103,14 +103,10 @@ struct GemmThread {
 // pass of shared memory, and a half where each thread shares its vector with the next
 // one, or with the next but one: so the lowest bit of the number counts the other side,
 // the next ones this side, and both operands come in two passes instead of four (Gray,
-// "SGEMM", maxas wiki, 2014). On an H200 that is a third of the passes less, and 1 to 7
-// % of the time of tiles with few sums a thread; those with 64 in convolutions and
-// weight gradients are 1 to 15 % slower by it.
-template <
-    class Tile,
-    bool N_FAST,
-    bool PAIRED = Tile::THREAD_M * Tile::THREAD_N<64> __device__ inline GemmThread
-                                       gemm_thread(int number) {
+// "SGEMM", maxas wiki, 2014). On an H200 tiles with few sums a thread gained by it, and
+// those with 64, in convolutions and weight gradients, lost.
+template <class Tile, bool N_FAST, bool PAIRED = (Tile::THREAD_M * Tile::THREAD_N < 64)>
+__device__ inline GemmThread gemm_thread(int number) {
     constexpr int FAST = N_FAST ? Tile::ALONG_N : Tile::ALONG_M;
     constexpr int SLOW = N_FAST ? Tile::ALONG_M : Tile::ALONG_N;
     int fast = number % FAST;
