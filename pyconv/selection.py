@@ -44,7 +44,7 @@ def _rounding(problem: Problem, ask: Ask, keeps_weights: bool, usual_batch: int)
     return min(able, key=lambda one: _rank(one, keeps_weights)).rounding
 
 
-def _rank(one: Candidate, keeps_weights: bool) -> tuple[bool, float]:
+def _rank(one: Candidate, keeps_weights: bool) -> tuple[bool, bool, float]:
     """Order candidates: cheapest first, the reference and its like last."""
     cost = one.cost_us if keeps_weights else one.cost_us + one.pack_us
-    return one.rounding == "reference", cost
+    return one.rounding == "reference", one.name == "reference", cost

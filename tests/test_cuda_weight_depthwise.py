@@ -185,7 +185,7 @@ def test_auto_takes_it_and_never_naive_for_long_sums(
         for kernel in of_operation("conv_weight")
     }
     assert costs["depthwise"] == min(costs.values()) < summed_us
-    assert costs["naive"] == max(costs.values())
+    assert costs["naive"] > 10 * costs["depthwise"]
 
 
 def _described(case: ConvCase, memory: str) -> Any:

@@ -123,9 +123,19 @@ def test_what_has_no_algorithms_has_no_ladder(arrays: tuple[Array, Array]) -> No
         pc.ladder(pc.Conv2d(weight), x)
 
 
-def test_no_share_of_a_peak_that_was_not_measured(
+def test_integers_are_held_against_their_own_peak(
     arrays: tuple[Array, Array],
 ) -> None:
+    x, weight = ((100 * one).astype(np.int32) for one in arrays)
+    told = pc.profile(pc.conv2d, x, weight, seconds=0.001)
+    rate = told.ceilings.flops["int32"]
+    assert told.flops_us == pytest.approx(told.predicted_flops / rate * 1e6)
+
+
+def test_no_share_of_a_peak_that_was_not_measured(
+    arrays: tuple[Array, Array], isa: Any
+) -> None:
+    isa("baseline")  # multiplies no bytes in groups
     x, weight = ((100 * one).astype(np.int8) for one in arrays)
     told = pc.profile(pc.conv2d, x, weight, seconds=0.001)
     assert told.flops_us is None

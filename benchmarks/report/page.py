@@ -25,8 +25,9 @@ from markupsafe import Markup
 
 from benchmarks.machine import ROOT
 from benchmarks.report import figures, tables
+from benchmarks.report.cells import Table
 from benchmarks.report.collect import LeftOut, Machine, collected, kind_of
-from benchmarks.report.tables import Table
+from benchmarks.report.misses import Pair, misses, pairs_of
 
 __all__ = ["main", "written"]
 
@@ -90,13 +91,13 @@ def _section(machine: Machine, left_out: list[LeftOut]) -> dict[str, Any]:
     """Collect what the template shows of a machine; what cannot be shown is named."""
     climbs: list[Climb] = []
     shown: list[Table] = []
-    pairs: list[tables.Pair] = []
+    pairs: list[Pair] = []
     for name, report in machine.files.items():
         try:
             mine = _climbs(report) if kind_of(name) == "ladders" else []
             rows, counted = (
                 tables.of_file(machine, name),
-                tables.pairs_of(machine, name),
+                pairs_of(machine, name),
             )
         except (
             *(KeyError, IndexError, TypeError, ValueError),
@@ -114,7 +115,7 @@ def _section(machine: Machine, left_out: list[LeftOut]) -> dict[str, Any]:
         "title": machine.title,
         "facts": _facts(machine),
         "climbs": climbs,
-        "tables": [*tables.misses(pairs), *shown],
+        "tables": [*misses(pairs), *shown],
         "files": {name: _packed(text) for name, text in machine.texts.items()},
     }
 

@@ -3,76 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from benchmarks import gpu_standing, operation_groups, standing
 from benchmarks.gpu_standing import Rows
+from benchmarks.report.cells import Cell, Table, number, word
 from benchmarks.report.collect import Machine, kind_of
 
-__all__ = ["Pair", "Table", "ladder", "misses", "of_file", "pairs_of"]
+__all__ = ["ladder", "of_file"]
 
-FLOPS_WITHIN = {"cpu": 0.01, "cuda": 0.05}
-BYTES_WITHIN = 0.3
 CLOSE = 1.1  # a regret that counts as a right choice
-
-
-@dataclass(frozen=True, slots=True)
-class Cell:
-    """What is shown, and what is sorted by: a number, the text, or None: last."""
-
-    text: str
-    key: float | str | None
-
-
-@dataclass(frozen=True, slots=True)
-class Table:
-    """A table of the page.
-
-    Parameters
-    ----------
-    title : str
-        Its heading.
-    columns : tuple of str
-        Their names.
-    rows : tuple of tuple of Cell
-        As many cells as there are columns.
-    note : str
-        A sentence or two on how to read it.
-    """
-
-    title: str
-    columns: tuple[str, ...]
-    rows: tuple[tuple[Cell, ...], ...]
-    note: str = ""
-
-    def __post_init__(self) -> None:
-        if len(set(self.columns)) != len(self.columns):
-            raise ValueError(f"two columns of {self.title!r} have one name")
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return plain data: the numbers as they are."""
-        return {
-            "title": self.title,
-            "rows": [
-                dict(zip(self.columns, (cell.key for cell in row), strict=True))
-                for row in self.rows
-            ],
-        }
-
-
-def number(value: float | None, form: str = ".4g") -> Cell:
-    """Show a number; a dash where there is none, which sorts last."""
-    if value is None:
-        return Cell("-", None)
-    if form == ".4g" and value >= 1000:
-        form = ",.0f"  # no powers of ten
-    return Cell(f"{value:{form}}", float(value))
-
-
-def word(value: object) -> Cell:
-    """Show a text."""
-    return Cell(str(value), str(value))
 
 
 def _written(title: str, rows: Rows, note: str = "") -> Table:
@@ -159,129 +99,6 @@ def _why_not(told: dict[str, Any]) -> str:
     if left:
         parts.append(f"Left out: {', '.join(left)}.")
     return " ".join(parts)
-
-
-# ---- the model against what was counted ----------------------------------------------
-
-
-# Case, algorithm, device, quantity, predicted and measured.
-Pair = tuple[str, str, str, str, float, float]
-
-
-def _pairs_of_ladders(machine: Machine) -> Iterator[Pair]:
-    """Give what was counted of each rung."""
-    ladders = [
-        (title, told)
-        for report in machine.of_kind("ladders").values()
-        for title, told in report["ladders"].items()
-    ]
-    for title, told in ladders:
-        for rung in told["rungs"]:
-            if "warm" not in rung:
-                continue
-            flops = {
-                "level": "flops",
-                "predicted": rung["predicted_flops"],
-                "measured": rung["measured_flops"],
-            }
-            for one in (flops, *rung["levels"]):
-                measured = one["measured"]["value"]
-                if measured is not None:
-                    yield (
-                        *(title, rung["name"], told["device"]),
-                        *(one["level"], one["predicted"], measured),
-                    )
-
-
-def _pairs_of_counters(machine: Machine) -> Iterator[Pair]:
-    """Give what ncu counted of each kernel."""
-    runs = [
-        (case, name, run)
-        for report in machine.of_kind("counters").values()
-        for case, found in report["counters"].items()
-        if isinstance(found, dict)
-        for name, run in found.items()
-    ]
-    for case, name, run in runs:
-        for quantity in ("flops", "l1_bytes", "l2_bytes", "dram_bytes"):
-            if quantity in run:
-                short = quantity.removesuffix("_bytes")
-                predicted = run[f"predicted_{quantity}"]
-                yield case, name, "cuda", short, predicted, run[quantity]
-
-
-def _pairs_of_simulation(machine: Machine) -> Iterator[Pair]:
-    """Give what a simulation counted of each algorithm."""
-    for report in machine.of_kind("simulated").values():
-        for case, runs in report["simulated"].items():
-            for name, run in runs.items():
-                for quantity, measured in run["measured"].items():
-                    predicted = run["predicted"][quantity]
-                    yield (
-                        f"{case}, simulated",
-                        name,
-                        "cpu",
-                        quantity,
-                        predicted,
-                        measured,
-                    )
-
-
-def pairs_of(machine: Machine, name: str) -> list[Pair]:
-    """Give what was counted in one file, each with what is predicted."""
-    data = {name: machine.files[name]}
-    alone = Machine(machine.name, data)
-    return [
-        *_pairs_of_ladders(alone),
-        *_pairs_of_counters(alone),
-        *_pairs_of_simulation(alone),
-    ]
-
-
-def misses(pairs: Sequence[Pair]) -> list[Table]:
-    """Say how often the model holds, and list where it does not."""
-    held: dict[str, list[bool]] = {}
-    rows = []
-    for case, name, device, quantity, predicted, measured in pairs:
-        within = FLOPS_WITHIN[device] if quantity == "flops" else BYTES_WITHIN
-        fits = abs(predicted - measured) <= within * measured
-        ratio = predicted / measured if measured else None
-        held.setdefault(quantity, []).append(fits)
-        if not fits:
-            rows.append(
-                (
-                    word(case),
-                    word(name),
-                    word(quantity),
-                    number(predicted / 1e6),
-                    number(measured / 1e6),
-                    number(ratio, ".2f"),
-                )
-            )
-    if not held:
-        return []
-    summary = tuple(
-        (
-            word(quantity),
-            number(len(fits), "d"),
-            number(sum(fits), "d"),
-            number(100 * sum(fits) / len(fits), ".0f"),
-        )
-        for quantity, fits in held.items()
-    )
-    return [
-        Table(
-            "How often the model holds",
-            ("quantity", "counted", "within bounds", "%"),
-            summary,
-            "Operations within 1 % on a CPU and 5 % on a GPU, bytes within 30 %.",
-        ),
-        Table(
-            "Where it does not",
-            ("case", "algorithm", "quantity", "predicted M", "measured M", "ratio"),
-            tuple(sorted(rows, key=lambda row: str(row[2].key))),
-        ),
-    ]
 
 
 # ---- suites, regrets, operations ------------------------------------------------------

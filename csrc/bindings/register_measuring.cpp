@@ -36,6 +36,27 @@ double peak_flops_of(int itemsize, double seconds) {
                          : peak_flops<double>(isa, seconds);
 }
 
+double peak_dots_of(const std::string& element, double seconds) {
+    check_seconds(seconds);
+    DotKind kind;
+    if (element == "bfloat16") {
+        kind = DOT_BFLOATS;
+    } else if (element == "int8") {
+        kind = DOT_BYTES_US; // the one that the fewest instruction sets lack
+    } else if (element == "int16") {
+        kind = DOT_SHORTS;
+    } else if (element == "int32") {
+        kind = DOT_WORDS;
+    } else if (element == "int64") {
+        kind = DOT_LONGS;
+    } else {
+        throw py::value_error(
+            "element must be bfloat16, int8, int16, int32 or int64, got " + element);
+    }
+    const py::gil_scoped_release unlocked;
+    return peak_dots(active_isa(), kind, seconds);
+}
+
 double bandwidth_of(const std::string& sweep, long long bytes, double seconds) {
     check_seconds(seconds);
     if (bytes < 1) {
@@ -90,6 +111,7 @@ void register_measuring(py::module_& module) {
         .def("stop", &Counters::stop)
         .def("read", &reading_of);
     module.def("peak_flops", &peak_flops_of, "itemsize"_a, "seconds"_a);
+    module.def("peak_dots", &peak_dots_of, "element"_a, "seconds"_a);
     module.def("load_sweep", &load_sweep_of, "memory"_a);
     module.def("bandwidth", &bandwidth_of, "sweep"_a, "bytes"_a, "seconds"_a);
 }

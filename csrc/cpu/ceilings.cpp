@@ -129,6 +129,28 @@ double peak_flops(const IsaTable& isa, double seconds) {
 template double peak_flops<float>(const IsaTable&, double);
 template double peak_flops<double>(const IsaTable&, double);
 
+double peak_dots(const IsaTable& isa, DotKind kind, double seconds) {
+    const DotKernel& kernel = isa.dots[kind];
+    if (kernel.rows == 0) {
+        return 0.0;
+    }
+    constexpr int64 BLOCK = 64;
+    return best_rate(
+        num_threads(),
+        static_cast<double>(kernel.peak_operations * BLOCK),
+        seconds,
+        [](int) {},
+        [&](int64 times, int) {
+            if (kernel.enter != nullptr) {
+                kernel.enter();
+            }
+            kernel.peak(times * BLOCK);
+            if (kernel.leave != nullptr) {
+                kernel.leave();
+            }
+        });
+}
+
 double bandwidth(const IsaTable& isa, Sweep sweep, int64 bytes, double seconds) {
     const CeilingKernels<float>& kernels = isa.f32.ceilings;
     const int64 parts = sweep == Sweep::COPY ? 2 : 1;

@@ -15,6 +15,9 @@ enum class Sweep { LOAD, STORE, COPY };
 template <class T>
 double peak_flops(const IsaTable& isa, double seconds);
 
+// The same of an instruction set's short dot products; 0 where it has none of the kind.
+double peak_dots(const IsaTable& isa, DotKind kind, double seconds);
+
 // Bytes a second, over all threads, each of which sweeps `bytes` of its own: half of
 // them read and half written where it copies.
 double bandwidth(const IsaTable& isa, Sweep sweep, int64 bytes, double seconds);

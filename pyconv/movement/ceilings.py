@@ -20,6 +20,8 @@ SOURCES = {
     "cpu": {"l1": "l2", "l2": "l3", "dram": "memory"},
     "cuda": {"l1": "l1", "l2": "l2", "dram": "memory"},
 }
+# Elements that instructions of their own multiply in groups, where there are any.
+DOTS = ("bfloat16", "int8", "int16", "int32", "int64")
 SECONDS = 0.03  # of each loop
 MOST_BYTES = 256 << 20  # of a thread
 
@@ -37,8 +39,9 @@ class Ceilings:
     threads : int
         How many threads took part; of a GPU none is counted.
     flops : dict of str to float
-        Floating-point operations a second by element type, from registers; a
-        multiply-add counts two.
+        Operations a second by element type, from registers; a product and its sum count
+        two. On the CPU also of the integers and bfloat16 that the instruction set
+        multiplies in groups.
     bandwidth : dict of str to dict
         Bytes a second by where the data lies and what is done: "load", "store" or
         "copy", of which half are read and half written. On the CPU "core" (L1), "l2",
@@ -78,7 +81,7 @@ class Ceilings:
     def __str__(self) -> str:
         lines = [self.title]
         lines += [
-            f"{name:<10}{rate / 1e9:>10.4g} GFLOP/s"
+            f"{name:<10}{rate / 1e9:>10.4g} G{_kind(name)}/s"
             for name, rate in self.flops.items()
         ]
         lines.append(f"{'GB/s':<10}" + "".join(f"{sweep:>10}" for sweep in SWEEPS))
@@ -89,6 +92,10 @@ class Ceilings:
             )
             lines.append(f"{name:<10}" + "".join(f"{one:>10}" for one in shown))
         return "\n".join(lines)
+
+
+def _kind(element: str) -> str:
+    return "OP" if "int" in element else "FLOP"
 
 
 @lru_cache(maxsize=1)
@@ -117,6 +124,7 @@ def _swept_bytes(threads: int) -> dict[str, int]:
 @lru_cache(maxsize=8)
 def _measured(isa: str, threads: int, seconds: float) -> Ceilings:
     """Measure; the same question is asked once in a process."""
+    dots = {name: _core.peak_dots(name, seconds) for name in DOTS}
     return Ceilings(
         device="cpu",
         name=isa,
@@ -124,6 +132,7 @@ def _measured(isa: str, threads: int, seconds: float) -> Ceilings:
         flops={
             "float32": _core.peak_flops(4, seconds),
             "float64": _core.peak_flops(8, seconds),
+            **{name: rate for name, rate in dots.items() if rate > 0},
         },
         bandwidth={
             name: {sweep: _core.bandwidth(sweep, size, seconds) for sweep in SWEEPS}
@@ -147,7 +156,7 @@ def ceilings(seconds: float = SECONDS, device: str = "cpu") -> Ceilings:
     Parameters
     ----------
     seconds : float
-        About how long each of the 14 loops on the CPU runs; a second in all by default.
+        About how long each of the 19 loops on the CPU runs; a second in all by default.
     device : {"cpu", "cuda"}
         What is measured: the CPU with the instruction set in use and
         `get_num_threads()` threads, or the current GPU.

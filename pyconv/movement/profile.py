@@ -89,7 +89,7 @@ class Profile:
         From L1 outwards.
     flops_us : float or None
         How long the executed operations take at this machine's rate; None where that
-        was not measured: for integers, and instructions of a type's own.
+        was not measured: for integers on a GPU, and where no instruction is theirs.
     ceilings : Ceilings
         What the machine can do at most, measured in this process.
     launches : tuple of ncu.Launch
@@ -259,10 +259,10 @@ def _times(samples: list[float]) -> Times:
 def _rate(told: Explanation, limits: Ceilings) -> float | None:
     """Give the arithmetic's ceiling for a call; None where none was measured."""
     names = {code: name for name, code in DTYPES.items()}
-    kind = names[told.problem.dtype]
+    kind = names[told.problem.dtype].removeprefix("u")  # bytes with and without signs
     if "int" in kind or told.chosen == "dot_product":
-        return None
-    # Halves are summed in float32.
+        return limits.flops.get(kind)
+    # Halves are summed in float32, complex numbers in what they are pairs of.
     return limits.flops["float64" if kind in ("float64", "complex128") else "float32"]
 
 

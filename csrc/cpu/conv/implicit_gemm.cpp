@@ -10,6 +10,7 @@
 #include "core/threads.hpp"
 #include "cpu/algorithm.hpp"
 #include "cpu/conv/finite.hpp"
+#include "cpu/conv/gemm_traffic.hpp"
 #include "cpu/conv/model.hpp"
 #include "cpu/conv/patch_product.hpp"
 
@@ -313,48 +314,14 @@ double pack_us(const ConvProblem& problem, const IsaTable& isa, const Machine& h
 Movement
 movement(const ConvProblem& problem, const IsaTable& isa, const Machine& host) {
     const bool by_filter = form_of(problem, isa) == BY_FILTER;
-    const double x = bytes_of_x(problem);
-    const double w = bytes_of_weight(problem);
-    const double y = bytes_of_y(problem);
-    const double patches = static_cast<double>(problem.n * problem.groups) *
-                           static_cast<double>(volume(problem.output)) *
-                           static_cast<double>(depth_of(problem)) *
-                           static_cast<double>(element_bytes(problem.dtype));
-    const double blocks = static_cast<double>(
-        problem.n *
-        ceil_div(volume(problem.output), pixels_in_block(problem, isa, host)));
-    const int64 filters = problem.k / problem.groups;
-    const int64 pixels = volume(problem.output);
-    const double block = patches / blocks;
-    const double rows = static_cast<double>(
-        ceil_div(by_filter ? filters : pixels, tile_rows(problem, isa)));
-    // A block's patches are written, then pass through L1 once for every tile of
-    // filters unless they stay there; filters pass once for every block. Or a panel of
-    // filters stays in L1 while the tiles of pixels of a block pass, once for each.
-    const int64 width = vectors_of(problem, isa) * lanes_of(problem, isa);
-    const double panels = static_cast<double>(ceil_div(filters, width));
-    const bool held = stays_in(block, host.l1_bytes);
-    const double swept =
-        by_filter ? (held ? 0.0 : patches * rows) : patches * (held ? 1.0 : panels);
-    const bool packs = !filters_are_rows(problem) || !by_filter;
-    const double packed = packs ? 2.0 * w : 0.0;
-    // Rows of filters too long for L1 come again for every panel of pixels.
-    const double row_tile = static_cast<double>(tile_rows(problem, isa)) *
-                            static_cast<double>(depth_of(problem)) *
-                            static_cast<double>(element_bytes(problem.dtype));
-    const double pixel_panels =
-        static_cast<double>(problem.n * ceil_div(pixels, width));
-    const double passes =
-        by_filter && !stays_in(row_tile, host.l1_bytes) ? pixel_panels : blocks;
-    const double l1 = x + (held ? 0.0 : patches) + swept + w * passes + packed + y;
-    // Filters stay in L2 beside a block of patches, or come again for every block.
-    const bool stay = w + block <= 0.9 * static_cast<double>(host.l2_bytes);
-    const double l2 = x + block + packed + w * (stay ? 1.0 : blocks) + y;
-    const double flops =
-        2.0 * static_cast<double>(problem.n * problem.groups * depth_of(problem)) *
-        (by_filter ? static_cast<double>(filters) * in_whole(pixels, width)
-                   : static_cast<double>(pixels) * in_whole(filters, width));
-    return counted(flops, l1, l2, x + w + y, host);
+    return patch_blocks_movement(
+        problem,
+        {.by_filter = by_filter,
+         .packs = !filters_are_rows(problem) || !by_filter,
+         .rows = tile_rows(problem, isa),
+         .width = vectors_of(problem, isa) * lanes_of(problem, isa),
+         .block_pixels = pixels_in_block(problem, isa, host)},
+        host);
 }
 
 ConvPlan plan(const ConvProblem& problem, const IsaTable& isa, const Machine& host);

@@ -138,7 +138,7 @@ counted(double flops, double l1, double l2, double compulsory, const Machine& ho
     const double from_l3 = std::max(l2, compulsory);
     return Movement{
         .flops = flops,
-        .l1_bytes = std::max(l1, compulsory),
+        .l1_bytes = std::max(l1, from_l3), // what comes into L2, L1 has asked for
         .l2_bytes = from_l3,
         .dram_bytes = stays_in(compulsory, last) ? compulsory : from_l3,
     };

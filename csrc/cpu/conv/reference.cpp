@@ -134,8 +134,9 @@ double crowded_out(const ConvProblem& problem, int64 rows, const Machine& host) 
     int64 held[SETS] = {};
     for (int64 c = 0; c < problem.c / problem.groups; ++c) {
         for (int64 r = 0; r < rows; ++r) {
-            const int64 at = c * problem.x_pitch[1] + r * problem.x_pitch[3];
-            ++held[at * bytes / static_cast<int64>(LINE) % SETS];
+            // Pitches may be negative: a set is what is left of a page.
+            const int64 at = (c * problem.x_pitch[1] + r * problem.x_pitch[3]) * bytes;
+            ++held[(at % PAGE + PAGE) % PAGE / static_cast<int64>(LINE)];
         }
     }
     int64 all = 0;

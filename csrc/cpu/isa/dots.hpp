@@ -69,6 +69,10 @@ struct DotKernel {
     // Called by a thread before its first tile and after its last; or null.
     void (*enter)();
     void (*leave)();
+    // Multiplies and adds from registers `rounds` times, as fast as it can; two
+    // operations for each product of elements.
+    void (*peak)(int64 rounds);
+    int64 peak_operations; // of a round
 };
 
 } // namespace pyconv

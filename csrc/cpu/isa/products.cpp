@@ -22,10 +22,11 @@ void fill_rows(void (**tiles)(const DotTile&)) {
     }
 }
 
-// `cycles`: of one instruction's product with two vectors.
+// `cycles`: of one instruction's product with two vectors; `group`: elements of one.
 template <class Dot>
 DotKernel vectors_of(
     double cycles,
+    int group,
     void (*store)(const DotOut&),
     void (*store_turned)(const DotOut&) = nullptr) {
     DotKernel kernel{};
@@ -38,13 +39,17 @@ DotKernel vectors_of(
     fill_rows<Dot, 2, ROWS>(kernel.tile[1]);
     kernel.store = store;
     kernel.store_turned = store_turned;
+    kernel.peak = dot_peak<Dot>;
+    kernel.peak_operations = int64{2} * FUSED_CHAINS * (kernel.width / 2) * group;
     return kernel;
 }
 
 #if defined(__AMX_BF16__) && defined(__AMX_INT8__)
 template <class Dot>
-DotKernel
-tiles_of(void (*store)(const DotOut&), void (*store_turned)(const DotOut&) = nullptr) {
+DotKernel tiles_of(
+    int group,
+    void (*store)(const DotOut&),
+    void (*store_turned)(const DotOut&) = nullptr) {
     DotKernel kernel{};
     kernel.rows = 32;
     kernel.row_unit = 16;
@@ -60,6 +65,8 @@ tiles_of(void (*store)(const DotOut&), void (*store_turned)(const DotOut&) = nul
     kernel.store_turned = store_turned;
     kernel.enter = enter_tiles;
     kernel.leave = leave_tiles;
+    kernel.peak = amx_peak<Dot>;
+    kernel.peak_operations = int64{2} * 4 * 16 * 16 * AMX_STEP * group;
     return kernel;
 }
 #endif
@@ -69,24 +76,24 @@ tiles_of(void (*store)(const DotOut&), void (*store_turned)(const DotOut&) = nul
 // Declared in isa/registry.cpp, which calls it only where this code can run.
 void fill_dots(DotKernel (&kernels)[DOT_KINDS]);
 void fill_dots(DotKernel (&kernels)[DOT_KINDS]) {
-    kernels[DOT_WORDS] = vectors_of<WordDot>(4.0, store_integers<WordDot>);
-    kernels[DOT_LONGS] = vectors_of<LongDot>(8.0, store_integers<LongDot>);
+    kernels[DOT_WORDS] = vectors_of<WordDot>(4.0, 1, store_integers<WordDot>);
+    kernels[DOT_LONGS] = vectors_of<LongDot>(8.0, 1, store_integers<LongDot>);
 #if defined(__SSE2__)
-    kernels[DOT_SHORTS] = vectors_of<ShortDot>(2.0, store_integers<ShortDot>);
+    kernels[DOT_SHORTS] = vectors_of<ShortDot>(2.0, 2, store_integers<ShortDot>);
 #endif
 #if defined(__AVX512VNNI__)
-    kernels[DOT_BYTES_US] = vectors_of<ByteDot>(1.1, store_integers<ByteDot>);
+    kernels[DOT_BYTES_US] = vectors_of<ByteDot>(1.1, 4, store_integers<ByteDot>);
 #endif
 #if defined(__AVX512BF16__)
     kernels[DOT_BFLOATS] =
-        vectors_of<BfloatDot>(1.1, store_bfloats, store_bfloats_turned);
+        vectors_of<BfloatDot>(1.1, 2, store_bfloats, store_bfloats_turned);
 #endif
 #if defined(__AMX_BF16__) && defined(__AMX_INT8__)
-    kernels[DOT_BFLOATS] = tiles_of<AmxBfloats>(store_bfloats, store_bfloats_turned);
-    kernels[DOT_BYTES_UU] = tiles_of<AmxBytesUU>(store_integers<WordDot>);
-    kernels[DOT_BYTES_US] = tiles_of<AmxBytesUS>(store_integers<WordDot>);
-    kernels[DOT_BYTES_SU] = tiles_of<AmxBytesSU>(store_integers<WordDot>);
-    kernels[DOT_BYTES_SS] = tiles_of<AmxBytesSS>(store_integers<WordDot>);
+    kernels[DOT_BFLOATS] = tiles_of<AmxBfloats>(2, store_bfloats, store_bfloats_turned);
+    kernels[DOT_BYTES_UU] = tiles_of<AmxBytesUU>(4, store_integers<WordDot>);
+    kernels[DOT_BYTES_US] = tiles_of<AmxBytesUS>(4, store_integers<WordDot>);
+    kernels[DOT_BYTES_SU] = tiles_of<AmxBytesSU>(4, store_integers<WordDot>);
+    kernels[DOT_BYTES_SS] = tiles_of<AmxBytesSS>(4, store_integers<WordDot>);
 #endif
 }
 

@@ -62,6 +62,22 @@ PYCONV_AMX_DOT(AmxBytesSS, _tile_dpbssd);
 
 #undef PYCONV_AMX_DOT
 
+// Four tiles of sums in turn, from registers; between enter_tiles and leave_tiles.
+template <class Dot>
+void amx_peak(int64 rounds) {
+    _tile_zero(0);
+    _tile_zero(1);
+    _tile_zero(2);
+    _tile_zero(3);
+    _tile_zero(4);
+    _tile_zero(5);
+    _tile_zero(6);
+    _tile_zero(7);
+    for (int64 round = 0; round < rounds; ++round) {
+        Dot::template add<2, 2>();
+    }
+}
+
 template <class Dot, int ROWS, int COLUMNS>
 void amx_tile(const DotTile& tile) {
     constexpr int64 B_PITCH = 128;

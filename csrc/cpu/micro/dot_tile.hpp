@@ -9,6 +9,7 @@
 
 #include "cpu/isa/isa.hpp"
 #include "cpu/micro/activate.hpp"
+#include "cpu/micro/ceilings.hpp"
 #include "cpu/micro/simd.hpp"
 #include "cpu/micro/transpose.hpp"
 
@@ -119,6 +120,27 @@ void dot_tile(const DotTile& tile) {
         for (int j = 0; j < VECTORS; ++j) {
             memory[i * 2 + j] = acc[i][j];
         }
+    }
+}
+
+// Chains that wait for nothing: what the instruction does at most.
+template <class Dot>
+void dot_peak(int64 rounds) {
+    using Vector = typename Dot::Vector;
+    Vector pixel = Vector{} + 1;
+    Vector filters = Vector{} + 1;
+    Vector sum[FUSED_CHAINS]{};
+    for (int64 round = 0; round < rounds; ++round) {
+        PYCONV_UNROLL
+        for (int chain = 0; chain < FUSED_CHAINS; ++chain) {
+            PYCONV_OPAQUE(filters); // or one product would serve all chains
+            sum[chain] = Dot::add(sum[chain], pixel, filters);
+        }
+        PYCONV_OPAQUE(pixel);
+    }
+    PYCONV_UNROLL
+    for (int chain = 0; chain < FUSED_CHAINS; ++chain) {
+        PYCONV_OPAQUE(sum[chain]); // and nobody wants it
     }
 }
 
