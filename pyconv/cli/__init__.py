@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 import pyconv as pc
 from pyconv.cli.calls import add_call, described
-from pyconv.cli.console import formatter, say
+from pyconv.cli.console import formatter, say, show
 from pyconv.cli.profiling import add_device, bench, profile
 from pyconv.cli.warmup import warm_up
 from pyconv.cli.whatif import add_machine, what_if
@@ -65,18 +65,13 @@ def _info(options: argparse.Namespace) -> None:
 
 
 def _explain(options: argparse.Namespace) -> None:
-    """Explain each call as it comes; JSON of a --layer is a list, which may be of one."""
-    found = []
-    for title, function, arguments in described(options):
-        told = pc.explain(function, **arguments)
-        if options.json:
-            found.append({"name": title, **told.to_dict()})
-            continue
-        if options.layer is not None:
-            say(title)
-        say(told)
-    if options.json:
-        print(json.dumps(found if options.layer is not None else found[0], indent=2))
+    show(
+        (
+            (title, pc.explain(function, **arguments))
+            for title, function, arguments in described(options)
+        ),
+        options,
+    )
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -6,12 +6,13 @@ Without rich, or where the output is no terminal, the same text comes plain.
 from __future__ import annotations
 
 import argparse
+import json
 import re
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, TypeVar
 
-__all__ = ["formatter", "say", "track"]
+__all__ = ["formatter", "say", "show", "show_json", "track"]
 
 Item = TypeVar("Item")
 
@@ -56,6 +57,29 @@ def say(text: object) -> None:
     for line in str(text).splitlines():
         style = next((name for like, name in _STYLES if like.match(line)), "")
         console.print(rich.text.Text(line, style=style))
+
+
+def show(told: Iterable[tuple[str, Any]], options: argparse.Namespace) -> None:
+    """Print what is told of each call as it comes: tables under names, or JSON.
+
+    JSON of a --layer is a list, which may be of one. What is told prints, and has
+    ``to_dict``.
+    """
+    found = []
+    for title, one in told:
+        if options.json:
+            found.append({"name": title, **one.to_dict()})
+            continue
+        if options.layer is not None:
+            say(title)
+        say(one)
+    show_json(found, options)
+
+
+def show_json(found: list[dict[str, Any]], options: argparse.Namespace) -> None:
+    """Print the JSON of all calls, if that was asked for."""
+    if options.json:
+        print(json.dumps(found if options.layer is not None else found[0], indent=2))
 
 
 def track(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
@@ -14,7 +13,7 @@ import numpy as np
 import pyconv as pc
 from pyconv.backends import cuda_backend
 from pyconv.cli.calls import Array, Described, described, dtype_named
-from pyconv.cli.console import say, track
+from pyconv.cli.console import say, show, show_json, track
 from pyconv.movement import ncu
 from pyconv.movement.ladder import (
     Ladder,
@@ -104,8 +103,13 @@ def profile(options: argparse.Namespace, words: list[str]) -> None:
         for _, function, arguments in _calls(options):
             _once(function, arguments)
         return
-    counts, reason = _counted(options, words)
-    found: list[dict[str, Any]] = []
+    show(_profiles(options, *_counted(options, words)), options)
+
+
+def _profiles(
+    options: argparse.Namespace, counts: list[list[ncu.Launch]], reason: str
+) -> Iterator[tuple[str, pc.Profile]]:
+    """Profile each call; `reason` is why nothing was counted."""
     calls = track(_calls(options), "profile", shown=options.json)
     for place, (title, function, arguments) in enumerate(calls):
         told = pc.profile(function, seconds=options.seconds, **arguments)
@@ -113,14 +117,7 @@ def profile(options: argparse.Namespace, words: list[str]) -> None:
             told = told.counted(counts[place])
         elif options.ncu:
             told = told.not_counted(reason or "ncu saw no launch of it")
-        if options.json:
-            found.append({"name": title, **told.to_dict()})
-            continue
-        if options.layer is not None:
-            say(title)
-        say(told)
-    if options.json:
-        print(json.dumps(found if options.layer is not None else found[0], indent=2))
+        yield title, told
 
 
 def _without_algorithm(call: Described) -> Described:
@@ -152,8 +149,7 @@ def bench(options: argparse.Namespace, words: list[str]) -> None:
         found.append(
             {"name": call[0], **_climb(call, options, counts, reason).to_dict()}
         )
-    if options.json:
-        print(json.dumps(found if options.layer is not None else found[0], indent=2))
+    show_json(found, options)
 
 
 def _runnable(function: Any, arguments: dict[str, Any]) -> dict[str, str]:
